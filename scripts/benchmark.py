@@ -1,0 +1,205 @@
+"""Measure the speed of l1dl, section by section: ``python scripts/benchmark.py --section all --out benchmark.json``.
+
+Sections: ``generation`` (ms a jet, share of Pythia), ``training`` (jets/s), ``verdict`` (seconds from a
+trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as
+ratios to the C++ of hls4ml). Machines are noisy: compare the ratios, which come from one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = ROOT / "models" / "jet_mlp"
+
+
+def generation(jets: int = 5000) -> dict[str, Any]:
+    """Generate jets of all classes in this process; numba is compiled before the clock starts."""
+    from l1dl.data import pythia, shards
+    from l1dl.data.settings import CLASSES, JetSettings, ShardKey
+
+    spent = {"pythia_s": 0.0}
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent["pythia_s"] += time.perf_counter() - start
+
+        return call
+
+    class TimedSource(pythia.EventSource):
+        """An event source that notes the time spent inside Pythia, its start included."""
+
+        def __init__(self, *arguments: Any) -> None:
+            timed(super().__init__)(*arguments)
+            generator = self._pythia
+            next_batch = timed(generator.nextBatch)
+            attributes = {"nextBatch": staticmethod(next_batch), "particleData": generator.particleData}
+            self._pythia = type("Timed", (), attributes)
+
+    shards.make_shard(JetSettings(jets=5, seed=99), ShardKey(0, 0, 20))
+    shards.EventSource = TimedSource  # type: ignore[attr-defined]
+    settings = JetSettings(jets=jets, seed=7)
+    start = time.perf_counter()
+    for label in range(len(CLASSES)):
+        shards.make_shard(settings, ShardKey(label, 0, jets // len(CLASSES)))
+    total = time.perf_counter() - start
+    return {
+        "jets": jets,
+        "ms_per_jet": 1e3 * total / jets,
+        "pythia_ms_per_jet": 1e3 * spent["pythia_s"] / jets,
+        "share_not_pythia": 1 - spent["pythia_s"] / total,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def training() -> dict[str, Any]:
+    """Train both models of the flagship card."""
+    from l1dl import load_card, load_dataset, train_model
+
+    card = load_card(CARD)
+    with tempfile.TemporaryDirectory() as directory:
+        start = time.perf_counter()
+        result = train_model(card, load_dataset(CARD / card.data.file), Path(directory))
+        seconds = time.perf_counter() - start
+        facts = json.loads(result.facts_path.read_text())
+    models = {
+        kind: {"jets_per_s": found["jets_per_s"], "epochs": found["epochs"], **found["seeds"][0]}
+        for kind, found in facts["models"].items()
+    }
+    return {"backend": facts["backend"], "devices": facts["devices"], "total_s": seconds, **models}
+
+
+def verdict(events: int = 20_000) -> dict[str, Any]:
+    """Take the trained flagship model to the verdict of its RTL, with nothing cached."""
+    import numpy as np
+
+    from l1dl import Emulator, build_rtl, convert_model, cosimulate
+    from l1dl.card import CosimCard
+
+    model, x = _trained(events)
+    steps: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        graph = _timed(steps, "convert_s", lambda: convert_model(model, work / "hls").graph)
+        design = _timed(steps, "compile_s", lambda: build_rtl(graph))
+        codes = Emulator(graph).encode(x)
+        report, _ = _timed(
+            steps, "cosim_s",
+            lambda: cosimulate(graph, design, codes, work, settings=CosimCard(random_vectors=100_000), self_test=False),
+        )  # fmt: skip
+    assert report.agreement.mismatches == 0, "the RTL and the emulator disagree"
+    return {
+        "events": int(np.sum(list(report.vectors.values()))),
+        **steps,
+        "of_which_build_s": report.build_s,
+        "total_s": sum(steps.values()),
+        "rtl_events_per_s_one_core": report.events_per_s,
+    }
+
+
+def simulation(events: int = 50_000) -> dict[str, Any]:
+    """Run the same events through each executable meaning of the flagship model."""
+    import numpy as np
+
+    from l1dl import Emulator, build_rtl, convert_model
+    from l1dl.cosim.protocol import stream
+    from l1dl.cosim.verilate import Ports, Simulation
+    from l1dl.emulate.csim import Csim
+
+    model, x = _trained(events)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        done = convert_model(model, work / "hls")
+        emulator, design, csim = Emulator(done.graph), build_rtl(done.graph), Csim(done.project, work)
+        ports = Ports(design.inputs, design.input_spec, design.outputs, design.output_spec)
+        rtl = Simulation(design.sources(), design.top, ports, work)
+        codes = emulator.encode(x)
+        rates = {
+            "csim_all_cores": _rate(lambda: csim.run(x), events),
+            "emulator_numpy": _rate(lambda: emulator.run(emulator.encode(x)), events),
+            "rtl_verilator_one_core": _rate(lambda: rtl.run(codes, stream(events, 64)), events),
+        }
+        same = np.array_equal(rtl.run(codes, stream(events, 64)).codes, emulator.run(codes))
+        assert same, "the RTL and the emulator disagree"
+    return {
+        "events": events,
+        "events_per_s": rates,
+        "ratio_to_csim": {name: rate / rates["csim_all_cores"] for name, rate in rates.items()},
+    }
+
+
+def _trained(events: int) -> tuple[Any, Any]:
+    """Return the trained flagship model, training it where it was not, and so many real events."""
+    import numpy as np
+
+    from l1dl import load_card, load_dataset, load_model, run_card
+
+    run_card(CARD, out=ROOT / "runs" / "jet_mlp", hls=ROOT / "hls_projects" / "jet_mlp", until="train")
+    dataset = load_dataset(CARD / load_card(CARD).data.file)
+    repeated = np.resize(dataset.x, (events, dataset.x.shape[1]))
+    return load_model(ROOT / "runs" / "jet_mlp" / "train" / "quantised.keras"), repeated
+
+
+def _timed(steps: dict[str, float], name: str, function: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    result = function()
+    steps[name] = time.perf_counter() - start
+    return result
+
+
+def _rate(function: Callable[[], Any], events: int, repeats: int = 3) -> float:
+    """Return the best rate of several calls, after one that warms up, in events/s."""
+    function()
+    best = min(_seconds(function) for _ in range(repeats))
+    return events / best
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
+    "generation": generation,
+    "training": training,
+    "verdict": verdict,
+    "simulation": simulation,
+}
+
+
+def main() -> None:
+    """Run the sections that were asked for, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--section", choices=[*SECTIONS, "all"], default="all", help="what to measure")
+    parser.add_argument("--out", type=Path, help="JSON file; standard output by default")
+    options = parser.parse_args()
+    chosen = list(SECTIONS) if options.section == "all" else [options.section]
+    result: dict[str, Any] = {
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "python": platform.python_version(),
+    }
+    for name in chosen:
+        result[name] = SECTIONS[name]()
+    text = json.dumps(result, indent=2)
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""``l1dl run``: a card through all stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Card = Annotated[Path, typer.Argument(metavar="CARD", help="Model card: a TOML file, or the directory of model.toml.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run directory.", show_default="runs/<name>")]
+Hls = Annotated[
+    Path | None,
+    typer.Option("--hls", help="Directory of the HLS project.", show_default="hls_projects/<name>, or OUT/hls"),
+]
+Force = Annotated[bool, typer.Option("--force", help="Run it even if it is up to date.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Trainings of each model; the first goes on to the firmware.",
+        show_default="as the last time, 1 at first",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog="Examples:  l1dl run models/jet_mlp   |   l1dl run models/jet_mlp --until rtl --out /tmp/try")(
+        run
+    )
+
+
+def run(
+    context: typer.Context,
+    card: Card,
+    out: Out = None,
+    hls: Hls = None,
+    until: Annotated[str, typer.Option("--until", metavar="STAGE", help="Last stage.")] = "report",
+    seeds: Seeds = None,
+    force: Force = False,
+) -> int:
+    """Run all stages: data, train, convert, emulate, rtl, cosim, synth, report.
+
+    Finished stages are skipped while their inputs, settings and tools are unchanged, so that an
+    interrupted run goes on where it stopped.
+    """
+    return execute(context.obj, card, out, hls, until=until, seeds=seeds, force=force)
+
+
+def execute(command: str, card: Path, out: Path | None, hls: Path | None, **options: Any) -> int:
+    """Run stages with progress on the terminal; print the summary if the report was made."""
+    from l1dl.cli.console import display, print_table, show
+    from l1dl.flow.run import run_card
+    from l1dl.report.write import summary_rows
+
+    with display() as shown:
+        outcome = run_card(card, out=out, hls=hls, command=command, report=shown.step, listen=shown.stage, **options)
+    if outcome.report is not None:
+        print_table(outcome.report["model"]["name"], summary_rows(outcome.report))
+        show(f"report: {outcome.page}")
+    return 0 if outcome.good else 1

@@ -1,0 +1,1 @@
+"""The RTL in Verilator, cycle by cycle, against the emulator."""

@@ -1,0 +1,68 @@
+"""What the co-simulation measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from l1dl.emulate.compare import Agreement
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A fault put into the RTL on purpose, which the co-simulation must see.
+
+    Attributes
+    ----------
+    fault
+        What was changed, in words.
+    events
+        Number of events simulated with the fault.
+    mismatches
+        Number of output codes that differed; the test passed when this is not zero.
+    """
+
+    fault: str
+    events: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class CosimReport:
+    """The verdict of the cycle-accurate simulation of the RTL.
+
+    Attributes
+    ----------
+    agreement
+        Emulator against RTL over all vectors.
+    vectors
+        Number of events of each kind of stimulus: ``test``, ``corner``, ``random``, ``shuffled``.
+    latency_cycles
+        Clock cycles from the cycle in which an input is presented to the cycle in which its output
+        is valid, measured on every event.
+    initiation_interval
+        Smallest number of cycles between two inputs in a row that were both answered rightly; None if
+        no two were.
+    cycles
+        Number of clock cycles simulated, with bubbles and resets.
+    bubbles
+        Number of cycles without valid input that were put between events.
+    resets
+        Number of resets in mid-flight; every event under way at a reset must vanish.
+    events_per_s
+        Rate of the simulation, on one core.
+    build_s
+        Time that Verilator and the C++ compiler took, in s.
+    self_test
+        The injected fault; None if the test was not run.
+    """
+
+    agreement: Agreement
+    vectors: dict[str, int]
+    latency_cycles: int
+    initiation_interval: int | None
+    cycles: int
+    bubbles: int
+    resets: int
+    events_per_s: float
+    build_s: float
+    self_test: SelfTest | None

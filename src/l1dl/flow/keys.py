@@ -1,0 +1,112 @@
+"""What the result of each stage depends on: inputs, settings, versions of the tools, and our own code."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from l1dl.artifacts import digest_file, digest_json, digest_path
+from l1dl.flow.bench import Bench, versions
+from l1dl.flow.job import CardJob
+from l1dl.tools import find_tool
+
+
+def _package_key(*names: str) -> list[str]:
+    known = versions()
+    return [f"{name} {known.get(name)}" for name in ("l1dl", "numpy", *names)]
+
+
+@functools.lru_cache(maxsize=16)
+def _code_key(*parts: str) -> str:
+    """Return a digest of l1dl's own source, so that a result of other code is never taken for one of this code."""
+    root = Path(__file__).parents[1]
+    files = [path for part in parts for path in sorted(root.joinpath(part).rglob("*")) or [root / f"{part}.py"]]
+    sources = [path for path in files if path.suffix in (".py", ".cpp", ".css", ".j2")]
+    return digest_json([[str(path.relative_to(root)), digest_file(path)] for path in sources])
+
+
+def data_key(bench: Bench) -> Any:
+    """Return what the stage ``data`` depends on, as JSON."""
+    assert isinstance(bench.job, CardJob)
+    return [bench.job.card.data.model_dump(), bench.job.dataset.digest]  # type: ignore[union-attr]
+
+
+def train_key(bench: Bench) -> Any:
+    """Return what the stage ``train`` depends on, as JSON."""
+    job = bench.job
+    assert isinstance(job, CardJob)
+    assert job.card is not None
+    parts = [getattr(job.card, part).model_dump() for part in ("data", "model", "quantisation", "training")]
+    return [
+        _code_key("metrics", "models", "train"),
+        parts,
+        job.dataset.digest,
+        job.seeds,
+        _package_key("keras", "qkeras-v3", "jax", "tensorflow"),
+    ]
+
+
+def convert_key(bench: Bench) -> Any:
+    """Return what the stage ``convert`` depends on, as JSON."""
+    return [
+        _code_key("fixed", "graph", "models", "convert"),
+        bench.job.model_key(),
+        bench.job.name,
+        bench.job.settings.hls.model_dump(),
+        _package_key("hls4ml"),
+    ]
+
+
+def emulate_key(bench: Bench) -> Any:
+    """Return what the stage ``emulate`` depends on, as JSON."""
+    compiler = find_tool("cxx")
+    settings = bench.job.settings.cosim.model_dump()
+    firmware = digest_path(bench.paths.hls / "firmware")
+    tools = [compiler.command, compiler.version, _package_key()]
+    return [
+        _code_key("fixed", "graph", "emulate", "cosim"),
+        bench.graph.digest,
+        firmware,
+        bench.job.model_key(),
+        settings,
+        tools,
+    ]
+
+
+def rtl_key(bench: Bench) -> Any:
+    """Return what the stage ``rtl`` depends on, as JSON."""
+    settings = bench.job.settings.rtl.model_dump()
+    return [
+        _code_key("fixed", "graph", "emulate", "rtl"),
+        bench.graph.digest,
+        settings,
+        bench.job.features,
+        bench.job.classes,
+        _package_key("alkaid"),
+    ]
+
+
+def cosim_key(bench: Bench) -> Any:
+    """Return what the stage ``cosim`` depends on, as JSON."""
+    tools = [find_tool("verilator").version, find_tool("cxx").version]
+    settings = bench.job.settings.cosim.model_dump()
+    return [
+        _code_key("emulate", "cosim"),
+        rtl_key(bench),
+        digest_path(bench.paths.rtl / "src"),
+        bench.job.model_key(),
+        settings,
+        tools,
+    ]
+
+
+def synth_key(bench: Bench) -> Any:
+    """Return what the stage ``synth`` depends on, as JSON."""
+    return [_code_key("synth"), rtl_key(bench), digest_path(bench.paths.rtl / "src"), find_tool("yosys").version]
+
+
+def report_key(bench: Bench) -> Any:
+    """Return what the stage ``report`` depends on, as JSON."""
+    stages = {name: record.key for name, record in bench.directory.stages().items() if name != "report"}
+    return [_code_key("metrics", "report"), stages, bench.job.settings.budget.model_dump(), versions()]

@@ -1,0 +1,310 @@
+"""The stages: each reads what the ones before it wrote, and writes its own files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from l1dl.artifacts import digest_json, read_json, write_files, write_json, write_npz
+from l1dl.cosim.cosim import cosimulate, explain_mismatch
+from l1dl.cosim.result import CosimReport
+from l1dl.emulate.compare import Agreement, compare
+from l1dl.emulate.profile import LayerProfile, profile_layers
+from l1dl.errors import InputError
+from l1dl.fixed import decode
+from l1dl.flow import keys
+from l1dl.flow.bench import Bench, changed_by_hand, versions
+from l1dl.flow.job import CardJob
+from l1dl.graph import save_graph
+from l1dl.report.inputs import LayerAgreement, Physics, ReportInputs
+from l1dl.report.write import write_report
+from l1dl.rtl.project import project_files
+from l1dl.synth.design import SynthDesign
+from l1dl.synth.resources import Resources
+from l1dl.synth.yosys import synthesise
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """What the stage ``emulate`` found."""
+
+    agreements: tuple[Agreement, ...]
+    layers: tuple[LayerAgreement, ...]
+    profiles: tuple[LayerProfile, ...]
+
+
+def write_result(path: Path, value: Any) -> None:
+    """Write a result dataclass as JSON."""
+    write_json(path, TypeAdapter(type(value)).dump_python(value, mode="json"))
+
+
+def read_result(path: Path, kind: type[T]) -> T:
+    """Read what `write_result` wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except ValidationError as error:
+        msg = f"{path} is damaged ({error.error_count()} fields); run the stage again with --force"
+        raise InputError(msg) from None
+
+
+def data_stage(bench: Bench) -> list[Path]:
+    """Read and check the data set."""
+    assert isinstance(bench.job, CardJob)
+    dataset = bench.job.dataset
+    path = bench.paths.run / "data" / "data.json"
+    write_json(path, {
+        "source": dataset.source, "digest": dataset.digest, "features": dataset.features, "classes": dataset.classes,
+        "jets": len(dataset.y), "by_class": np.bincount(dataset.y).tolist(),
+        "by_split": np.bincount(dataset.split).tolist(),
+    })  # fmt: skip
+    return [path]
+
+
+def train_stage(bench: Bench) -> list[Path]:
+    """Train the float reference and the quantised model."""
+    from l1dl.train.train import train_model
+
+    job = bench.job
+    assert isinstance(job, CardJob)
+    assert job.card is not None
+
+    def progress(name: str, done: int, total: int, text: str) -> None:
+        bench.report(f"{name}: {text}", done, total)
+
+    directory = bench.paths.run / "train"
+    result = train_model(job.card, job.dataset, directory, seeds=job.seeds, progress=progress)
+    return [result.model_path("float"), result.model_path("quantised"), result.facts_path, result.scores_path]
+
+
+def convert_stage(bench: Bench) -> list[Path]:
+    """Convert the quantised model with hls4ml."""
+    from l1dl.convert.convert import convert_model
+
+    job = bench.job
+    bench.report("converting with hls4ml", 0, 0)
+    done = convert_model(job.model(), bench.paths.hls, settings=job.settings.hls, name=job.name, samples=job.inputs())
+    save_graph(done.graph, bench.paths.graph)
+    # Only what was written: a vendor flow that runs in the project may add its own files.
+    project = [path for path in sorted(bench.paths.hls.iterdir()) if path.name != "tb_data"]
+    return [bench.paths.graph, bench.paths.graph.with_suffix(".npz"), *project]
+
+
+def emulate_stage(bench: Bench) -> list[Path]:
+    """Compare Keras, the compiled C++ of hls4ml and the emulator, network by network and layer by layer."""
+    from l1dl.convert.convert import HlsProject
+    from l1dl.emulate.csim import Csim
+    from l1dl.emulate.keras_codes import exact_codes, keras_layers, keras_outputs
+
+    job, emulator, graph = bench.job, bench.emulator, bench.graph
+    bench.report("compiling the C++ of hls4ml", 0, 0)
+    size = (int(np.prod(emulator.input.shape)), int(np.prod(emulator.output.shape)))
+    csim = Csim(HlsProject(bench.paths.hls, graph.name, *size), bench.paths.cache)
+    # The test events enter as real numbers, so that every meaning quantises them itself.
+    x = job.inputs()
+    codes = bench.vectors
+    on_grid = decode(codes[len(x) :], emulator.input.result).astype(np.float32)
+    values = np.concatenate([x, on_grid])
+    spec = emulator.output.result
+    from_csim = exact_codes(csim.run(values, lambda done, total: bench.report("C++ simulation", done, total)), spec)
+    bench.report("Keras and emulator", 0, 0)
+    model = job.model()
+    from_keras = keras_outputs(model, values, graph)
+    agreements = (
+        compare("keras_csim", from_keras, from_csim),
+        compare("csim_emulator", from_csim, emulator.run(codes)),
+    )
+    trace = emulator.trace(codes[: len(x)])
+    layers = tuple(
+        LayerAgreement(
+            name, graph[name].kind, str(graph[name].result), len(x), int(np.count_nonzero(values != trace[name]))
+        )
+        for name, values in keras_layers(model, x, graph).items()
+    )
+    write_result(bench.paths.emulation, Emulation(agreements, layers, tuple(profile_layers(emulator, x))))
+    return [bench.paths.emulation]
+
+
+def rtl_stage(bench: Bench) -> list[Path]:
+    """Compile the graph into Verilog."""
+    bench.report("compiling to Verilog", 0, 0)
+    files = project_files(bench.design, bench.job.features, bench.job.classes)
+    write_files(bench.paths.rtl, files)
+    return [bench.paths.rtl / name for name in sorted({Path(name).parts[0] for name in files})]
+
+
+def cosim_stage(bench: Bench) -> list[Path]:
+    """Simulate the written Verilog cycle by cycle against the emulator."""
+    design, paths = bench.design, bench.paths
+    sources = _verilog(bench)
+    for old in ("mismatch.json", "mismatch.vcd"):
+        (paths.cosim.parent / old).unlink(missing_ok=True)
+    codes = bench.emulator.encode(bench.job.inputs())
+    result, outputs = cosimulate(
+        bench.graph, design, codes, paths.cache, settings=bench.job.settings.cosim, sources=sources,
+        progress=lambda text: bench.report(text, 0, 0),
+    )  # fmt: skip
+    if result.agreement.mismatches:
+        bench.report("looking for the first difference", 0, 0)
+        write_json(paths.cosim.parent / "mismatch.json", {"where": _where(bench, result.agreement, sources)})
+    write_npz(paths.cosim_outputs, {"codes": outputs})
+    write_result(paths.cosim, result)
+    return [paths.cosim, paths.cosim_outputs]
+
+
+def _verilog(bench: Bench) -> dict[str, str]:
+    """Return file name → text of the Verilog as it stands in the run directory.
+
+    Raises
+    ------
+    InputError
+        A file is missing or no text.
+    """
+    directory = bench.paths.rtl / "src"
+    try:
+        sources = {path.name: path.read_text() for path in sorted(directory.glob("*.v"))}
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{directory} cannot be read ({error}); write it again with the stage rtl"
+        raise InputError(msg) from None
+    missing = sorted(set(bench.design.sources()) - set(sources))
+    if missing:
+        msg = f"{directory} lacks {', '.join(missing)}; write it again with the stage rtl"
+        raise InputError(msg)
+    return sources
+
+
+def _where(bench: Bench, agreement: Agreement, sources: Mapping[str, str]) -> str:
+    """Say where the simulated Verilog goes wrong first; names the files that were changed by hand."""
+    design, ours = bench.design, bench.design.sources()
+    changed = {name: text for name, text in sources.items() if text != ours.get(name)}
+    remark = f"Changed by hand: {', '.join(changed)}. " if changed else ""
+    if {f"{design.top}.v", f"{design.top}_pipeline.v"} & set(changed):
+        # The ports that show the registers are in these two, so that there is no looking inside.
+        return remark.strip()
+    probed = {**design.sources(probes=True), **changed}
+    return remark + explain_mismatch(bench.graph, design, agreement, bench.vectors, bench.paths.cosim.parent, probed)
+
+
+def synth_stage(bench: Bench) -> list[Path]:
+    """Synthesise the stages with Yosys."""
+    design, paths = bench.design, bench.paths
+    files = _verilog(bench)
+    synth = SynthDesign(
+        design.top, design.stage_modules, (f"{design.top}_pipeline", design.top), files, design.estimate
+    )
+    resources = synthesise(
+        synth,
+        work=paths.run / "synth" / "work",
+        cache=paths.cache / "synth",
+        progress=lambda done, total: bench.report("synthesis by stage", done, total),
+    )
+    shutil.rmtree(paths.run / "synth" / "work", ignore_errors=True)
+    write_result(paths.resources, resources)
+    return [paths.resources]
+
+
+def report_stage(bench: Bench) -> list[Path]:
+    """Write report.json and report.html."""
+    bench.report("drawing", 0, 0)
+    page = write_report(report_inputs(bench), bench.paths.run)
+    return [page, page.with_suffix(".json")]
+
+
+def report_inputs(bench: Bench) -> ReportInputs:
+    """Collect the results of all stages."""
+    job, paths = bench.job, bench.paths
+    emulation = read_result(paths.emulation, Emulation)
+    with np.load(paths.cosim_outputs, allow_pickle=False) as file:
+        outputs = file["codes"]
+    truth = job.truth()
+    physics = None
+    if truth.labels is not None:
+        scores = {**truth.scores, "rtl": decode(outputs, bench.emulator.output.result)}
+        physics = Physics(job.classes, truth.labels, scores)
+    training = job.training()
+    models = training.pop("models", {})
+    records = bench.directory.stages()
+    return ReportInputs(
+        graph=bench.graph,
+        agreements=emulation.agreements,
+        layers=emulation.layers,
+        profiles=emulation.profiles,
+        cosim=read_result(paths.cosim, CosimReport),
+        clock_period_ns=job.settings.rtl.clock_period_ns,
+        resources=read_result(paths.resources, Resources),
+        budget=job.settings.budget,
+        physics=physics,
+        history={kind: facts["history"] for kind, facts in models.items()},
+        training={
+            **training,
+            **{
+                kind: {key: value for key, value in facts.items() if key != "history"} for kind, facts in models.items()
+            },
+        },
+        timings_s={name: record.seconds for name, record in records.items() if name != "report"},
+        versions=versions(),
+        digests={
+            "graph": bench.graph.digest,
+            **{name: record.key for name, record in records.items() if name != "report"},
+        },
+        commands=(bench.command,) if bench.command else (),
+        notes=(*job.notes(), *_changes(bench)),
+    )
+
+
+def _changes(bench: Bench) -> tuple[str, ...]:
+    """Say which generated files the results of this report do not hold for."""
+    what = {"convert": "The HLS project or the graph", "rtl": "The Verilog"}
+    return tuple(
+        f"{what[name]} was changed by hand after it was generated; the results are those of the changed files."
+        for name in EDITABLE
+        if changed_by_hand(bench, name)
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it does and what its result depends on."""
+
+    name: str
+    run: Callable[[Bench], list[Path]]
+    key: Callable[[Bench], Any]
+
+    def digest(self, bench: Bench) -> str:
+        """Return the digest of everything that the result depends on."""
+        return digest_json(self.key(bench))
+
+
+STAGES: Mapping[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("data", data_stage, keys.data_key),
+        Stage("train", train_stage, keys.train_key),
+        Stage("convert", convert_stage, keys.convert_key),
+        Stage("emulate", emulate_stage, keys.emulate_key),
+        Stage("rtl", rtl_stage, keys.rtl_key),
+        Stage("cosim", cosim_stage, keys.cosim_key),
+        Stage("synth", synth_stage, keys.synth_key),
+        Stage("report", report_stage, keys.report_key),
+    )
+}
+"""All stages, in their order."""
+
+EDITABLE = ("convert", "rtl")
+"""Stages whose output a user may change by hand, and check with the single stages behind them."""
+
+TRAINING_STAGES = ("data", "train")
+"""Stages that only a model trained from a card has."""

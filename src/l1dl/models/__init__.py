@@ -1,0 +1,1 @@
+"""Card → Keras model: the float reference and its quantised twin."""

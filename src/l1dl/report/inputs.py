@@ -1,0 +1,84 @@
+"""What a report is made of: the results of the earlier stages, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l1dl.card import BudgetCard
+from l1dl.cosim.result import CosimReport
+from l1dl.emulate.compare import Agreement
+from l1dl.emulate.profile import LayerProfile
+from l1dl.graph import FixedGraph
+from l1dl.synth.resources import Resources
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """Comparison of one node with the Keras layer of the same name."""
+
+    name: str
+    kind: str
+    spec: str
+    events: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class Physics:
+    """Labels and scores of the test split.
+
+    Attributes
+    ----------
+    classes
+        Names of the classes.
+    labels
+        Class index, int64 of shape (N,).
+    scores
+        Logits of shape (N, C) for each of ``float``, ``quantised`` and ``rtl`` (those that exist).
+    """
+
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    scores: Mapping[str, Scores]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The results of all stages.
+
+    Attributes
+    ----------
+    physics
+        None where no labelled data were given.
+    history
+        Training curves: for each of ``float`` and ``quantised``, lists by epoch called ``loss``,
+        ``validation_loss`` and ``validation_accuracy``; empty where l1dl did not train.
+    training
+        Facts about the training for the report (seeds, epochs, jets/s, spread over seeds).
+    notes
+        Remarks that a reader must know, e.g. that inputs arrive scaled.
+    """
+
+    graph: FixedGraph
+    agreements: tuple[Agreement, ...]
+    layers: tuple[LayerAgreement, ...]
+    profiles: tuple[LayerProfile, ...]
+    cosim: CosimReport
+    clock_period_ns: float
+    resources: Resources
+    budget: BudgetCard
+    physics: Physics | None
+    history: Mapping[str, Mapping[str, list[float]]]
+    training: Mapping[str, Any]
+    timings_s: Mapping[str, float]
+    versions: Mapping[str, str]
+    digests: Mapping[str, str]
+    commands: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())

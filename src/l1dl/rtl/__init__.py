@@ -1,0 +1,1 @@
+"""FixedGraph → ALIR (alkaid) → pipelined Verilog with a top level, interface description and constraints."""

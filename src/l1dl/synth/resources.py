@@ -1,0 +1,61 @@
+"""Resources of the firmware: each figure with its origin, and a reason where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from l1dl.rtl.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class StageResources:
+    """Resources of one pipeline stage (or of the registers between the stages)."""
+
+    name: str
+    lut: int
+    ff: int
+    dsp: int
+    bram: int
+    carry: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """LUT, flip-flops, DSP and block RAM.
+
+    Attributes
+    ----------
+    lut, ff, dsp, bram
+        Counts; None where the tool gave no figure.
+    origin
+        How the figures were obtained, e.g. ``synthesised (Yosys 0.70, xcup, stage by stage)``.
+    reason
+        Why a figure is None; empty otherwise.
+    stages
+        The same by pipeline stage.
+    estimate
+        The compiler's own estimate.
+    """
+
+    lut: int | None
+    ff: int | None
+    dsp: int | None
+    bram: int | None
+    origin: str
+    reason: str
+    stages: tuple[StageResources, ...]
+    estimate: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the resources as they stand in ``report.json``."""
+        return {
+            "lut": self.lut,
+            "ff": self.ff,
+            "dsp": self.dsp,
+            "bram": self.bram,
+            "origin": self.origin,
+            "reason": self.reason or None,
+            "stages": [vars(stage) for stage in self.stages],
+            "estimate": vars(self.estimate),
+        }

@@ -1,0 +1,1 @@
+"""Data + card → trained float reference and quantised model."""

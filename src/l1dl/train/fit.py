@@ -1,0 +1,183 @@
+"""Fit one model: schedule, early stopping, best weights, and a checkpoint to resume from after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1dl.artifacts import write_npz
+from l1dl.card import TrainingCard
+from l1dl.errors import InputError
+from l1dl.models.backend import import_keras
+from l1dl.train.runner import Arrays, Features, Labels, Runner, make_runner
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_INTERVAL_S = 5.0
+"""Time between two checkpoints, in s."""
+
+History = dict[str, list[float]]
+Progress = Callable[[int, int, str], None]
+"""Called with epochs done, epochs in all, and the state in words."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The outcome of a training.
+
+    Attributes
+    ----------
+    history
+        Lists by epoch: ``loss``, ``validation_loss``, ``validation_accuracy``.
+    best_epoch
+        Epoch (from 0) with the smallest validation loss; the model has its weights.
+    jets_per_s
+        Training rate, without compilation, validation and the epochs of an earlier process; NaN for one epoch.
+    """
+
+    history: History
+    best_epoch: int
+    jets_per_s: float
+
+
+@dataclass
+class _Progress:
+    """What changes from epoch to epoch, and what a checkpoint holds."""
+
+    epoch: int
+    history: History
+    best_epoch: int
+    best_loss: float
+    best: Arrays
+
+
+def fit(
+    model: Any,
+    training: tuple[Features, Labels],
+    validation: tuple[Features, Labels],
+    settings: TrainingCard,
+    *,
+    seed: int,
+    checkpoint: Path,
+    key: str,
+    progress: Progress | None = None,
+) -> Fit:
+    """Train `model` in place and leave the weights of its best epoch in it.
+
+    Parameters
+    ----------
+    model
+        A built ``keras.Model`` from features (N, F) to logits (N, C).
+    training, validation
+        Features float32 (N, F) and class indices int64 (N,).
+    seed
+        Seed of the shuffling.
+    checkpoint
+        Where the state is kept while training; removed at the end.
+    key
+        Digest of everything that determines the result; a checkpoint of another key is not used.
+
+    Raises
+    ------
+    InputError
+        The loss became infinite or NaN.
+    StorageError
+        The checkpoint cannot be written.
+    """
+    batch_size = min(settings.batch_size, len(training[0]))
+    steps = settings.epochs * (len(training[0]) // batch_size)
+    runner = make_runner(model, _optimiser(settings, steps), training, validation, batch_size=batch_size, seed=seed)
+    done = _restore(runner, checkpoint, key) or _Progress(
+        0, {"loss": [], "validation_loss": [], "validation_accuracy": []}, -1, float("inf"), runner.weights()
+    )
+    seconds, epochs, saved = 0.0, 0, time.monotonic()
+    while done.epoch < settings.epochs and done.epoch - done.best_epoch <= settings.patience:
+        start = time.perf_counter()
+        loss = runner.run_epoch(done.epoch)
+        if epochs:  # the first epoch compiles
+            seconds += time.perf_counter() - start
+        epochs += 1
+        _note(done, loss, runner)
+        if progress is not None:
+            accuracy = done.history["validation_accuracy"][-1]
+            progress(done.epoch, settings.epochs, f"loss {loss:.4f}, validation accuracy {accuracy:.4f}")
+        if time.monotonic() - saved > CHECKPOINT_INTERVAL_S:
+            _save(runner, done, checkpoint, key)
+            saved = time.monotonic()
+    model.set_weights(done.best)
+    with contextlib.suppress(OSError):  # what stays is of no use to another training
+        checkpoint.unlink()
+    jets = (epochs - 1) * (len(training[0]) // batch_size) * batch_size
+    return Fit(done.history, done.best_epoch, jets / seconds if seconds > 0 else float("nan"))
+
+
+def _optimiser(settings: TrainingCard, steps: int) -> Any:
+    keras = import_keras()
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+    kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+    return kinds[settings.optimiser](rate)
+
+
+def _note(done: _Progress, loss: float, runner: Runner) -> None:
+    """Validate after an epoch, and keep the weights if they are the best so far."""
+    validation_loss, accuracy = runner.evaluate()
+    if not (math.isfinite(loss) and math.isfinite(validation_loss)):
+        msg = (
+            f"the training diverged: loss {loss}, validation loss {validation_loss} in epoch {done.epoch + 1}; "
+            "lower training.learning_rate, or take another training.optimiser"
+        )
+        raise InputError(msg)
+    done.history["loss"].append(loss)
+    done.history["validation_loss"].append(validation_loss)
+    done.history["validation_accuracy"].append(accuracy)
+    if validation_loss < done.best_loss:
+        done.best_loss, done.best_epoch, done.best = validation_loss, done.epoch, runner.weights()
+    done.epoch += 1
+
+
+def _save(runner: Runner, done: _Progress, checkpoint: Path, key: str) -> None:
+    facts = {
+        "key": key,
+        "epoch": done.epoch,
+        "history": done.history,
+        "best_epoch": done.best_epoch,
+        "best_loss": done.best_loss,
+    }
+    arrays = {"facts": np.array(json.dumps(facts))}
+    arrays.update({f"state{index}": value for index, value in enumerate(runner.get_state())})
+    arrays.update({f"best{index}": value for index, value in enumerate(done.best)})
+    write_npz(checkpoint, arrays)
+
+
+def _restore(runner: Runner, checkpoint: Path, key: str) -> _Progress | None:
+    if not checkpoint.exists():
+        return None
+    try:
+        with np.load(checkpoint, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            state = [file[f"state{index}"] for index in range(sum(name.startswith("state") for name in file.files))]
+            best = [file[f"best{index}"] for index in range(sum(name.startswith("best") for name in file.files))]
+        same = facts["key"] == key
+        done = _Progress(facts["epoch"], facts["history"], facts["best_epoch"], facts["best_loss"], best)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("checkpoint %s cannot be read (%s); training starts afresh", checkpoint, error)
+        return None
+    if not same:
+        log.info("checkpoint %s belongs to other settings; training starts afresh", checkpoint)
+        return None
+    runner.set_state(state)
+    log.info("training resumes after epoch %d", done.epoch)
+    return done

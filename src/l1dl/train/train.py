@@ -1,0 +1,237 @@
+"""Train the float reference and the quantised model that a card describes."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1dl.artifacts import atomic_path, digest_bytes, digest_json, storage_error, write_json, write_npz
+from l1dl.card import ModelCard
+from l1dl.data.dataset import Dataset, Split
+from l1dl.errors import InputError
+from l1dl.models.backend import devices, import_keras, import_qkeras, quiet_stderr
+from l1dl.models.mlp import build_float, build_quantised
+from l1dl.models.scaler import Scaler, fit_scaler
+from l1dl.train.fit import Fit, fit
+from l1dl.train.metrics import Scores, accuracy, macro_auc
+
+BUILDERS: dict[str, Callable[[ModelCard, Scaler, int], Any]] = {"float": build_float, "quantised": build_quantised}
+"""The two models of a card, in the order of their training."""
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the name of the training, epochs done, epochs in all, and the state in words."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The files that a training leaves in its directory.
+
+    Attributes
+    ----------
+    directory
+        Holds ``float.keras``, ``quantised.keras``, ``training.json`` (history, rates, figures of all
+        seeds, scaler) and ``scores.npz`` (labels and logits of the test split).
+    """
+
+    directory: Path
+
+    def model_path(self, kind: str) -> Path:
+        """Return the path of the ``float`` or ``quantised`` model."""
+        return self.directory / f"{kind}.keras"
+
+    @property
+    def facts_path(self) -> Path:
+        """Path of the history and the figures."""
+        return self.directory / "training.json"
+
+    @property
+    def scores_path(self) -> Path:
+        """Path of the labels and logits of the test split."""
+        return self.directory / "scores.npz"
+
+
+def train_model(
+    card: ModelCard, dataset: Dataset, directory: Path, *, seeds: int = 1, progress: Progress | None = None
+) -> TrainedModel:
+    """Train the float reference and the quantised model, and write them to `directory`.
+
+    The model that goes on to the firmware is always that of the card's seed; further seeds only
+    give the spread.
+
+    Parameters
+    ----------
+    seeds
+        Number of trainings of each model, with the seeds ``card.training.seed + 0, 1, …``.
+
+    Raises
+    ------
+    InputError
+        `seeds` is not positive, or the data do not fit the card.
+    StorageError
+        The results cannot be written.
+    """
+    if seeds < 1:
+        msg = f"seeds = {seeds} is not allowed; give 1 or more"
+        raise InputError(msg)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+    import_keras(card.training.backend)
+    scaler = fit_scaler(dataset.part(Split.TRAIN)[0], dataset.features)
+    labels = dataset.part(Split.TEST)[1]
+    scores: dict[str, Any] = {"labels": labels}
+    facts: dict[str, Any] = {
+        "backend": card.training.backend,
+        "devices": devices(),
+        "jets": {split.name.lower(): int(np.sum(dataset.split == split)) for split in Split},
+        "features": list(dataset.features),
+        "classes": list(dataset.classes),
+        "data": {"source": dataset.source, "digest": dataset.digest},
+        "scaler": scaler.to_json(),
+        "models": {},
+    }
+    result = TrainedModel(directory)
+    for kind in BUILDERS:
+        figures = []
+        for seed in range(card.training.seed, card.training.seed + seeds):
+            model, fitted, logits = _train_one(card, kind, scaler, dataset, seed, directory, progress)
+            figures.append({"seed": seed, "accuracy": accuracy(labels, logits), "macro_auc": macro_auc(labels, logits)})
+            if seed == card.training.seed:
+                scores[kind] = logits
+                facts["models"][kind] = _facts(model, fitted)
+                save_model(model, result.model_path(kind))
+        facts["models"][kind]["seeds"] = figures
+    write_npz(result.scores_path, scores)
+    write_json(result.facts_path, facts)
+    return result
+
+
+def model_inputs(card: ModelCard, scaler: Scaler, x: Any) -> Any:
+    """Return what reaches the model's input: the features, or the scaled ones where the card says so."""
+    return scaler.apply(x) if card.data.inputs == "scaled" else x
+
+
+def predict(model: Any, x: Any, batch_size: int = 16384) -> Scores:
+    """Return the outputs of a Keras model as float64, with float32 products in full precision on every device."""
+    keras = import_keras()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(model.predict(x, batch_size=batch_size, verbose=0), dtype=np.float64)
+    return np.asarray(model.predict(x, batch_size=batch_size, verbose=0), dtype=np.float64)
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a Keras model atomically, in the ``.keras`` format."""
+    with atomic_path(path) as temporary:
+        model.save(temporary)
+
+
+def load_model(path: Path) -> Any:
+    """Load a ``.keras`` file in safe mode: no code from the file is run.
+
+    Raises
+    ------
+    InputError
+        The file is missing or cannot be loaded.
+    """
+    if not path.is_file():
+        msg = f"model file not found: {path}"
+        raise InputError(msg)
+    keras, qkeras = import_keras(), import_qkeras()
+    custom: dict[str, Any] = {}
+    import_module(f"{qkeras.__name__}.utils")._add_supported_quantized_objects(custom)
+    try:
+        return keras.models.load_model(path, custom_objects=custom, compile=False, safe_mode=True)
+    except Exception as error:
+        msg = f"{path} cannot be loaded as a Keras model: {str(error).splitlines()[0] if str(error) else error!r}"
+        raise InputError(msg) from error
+
+
+def digest_layers(architecture: str) -> str:
+    """Return the SHA-256 of a Keras model in JSON, without the addresses in memory that Keras writes into it."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strip(item) for key, item in value.items() if key != "shared_object_id"}
+        return [strip(item) for item in value] if isinstance(value, list) else value
+
+    return digest_json(strip(json.loads(architecture)))
+
+
+def model_digest(path: Path) -> str:
+    """Return the SHA-256 of the layers and weights in a ``.keras`` file, without importing Keras.
+
+    The time of writing, which the file also holds, does not enter.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged.
+    """
+    if not path.is_file():
+        msg = f"model file not found: {path}"
+        raise InputError(msg)
+    try:
+        with zipfile.ZipFile(path) as file:
+            layers = digest_layers(file.read("config.json").decode())
+            return digest_bytes(layers.encode(), file.read("model.weights.h5"))
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        msg = f"{path} is no Keras model file ({error}); train again with --force"
+        raise InputError(msg) from None
+
+
+def _train_one(
+    card: ModelCard,
+    kind: str,
+    scaler: Scaler,
+    dataset: Dataset,
+    seed: int,
+    directory: Path,
+    progress: Progress | None,
+) -> tuple[Any, Fit, Scores]:
+    """Train one model with one seed; return it with its history and its logits of the test split."""
+    keras = import_keras()
+    with quiet_stderr():  # it imports TensorFlow where that is installed
+        keras.utils.set_random_seed(seed)
+    model = BUILDERS[kind](card, scaler, len(dataset.classes))
+    parts = {}
+    for split in Split:
+        x, y = dataset.part(split)
+        parts[split] = (model_inputs(card, scaler, x), y)
+    fitted = fit(
+        model,
+        parts[Split.TRAIN],
+        parts[Split.VALIDATION],
+        card.training,
+        seed=seed,
+        checkpoint=directory / f"{kind}-seed{seed}.checkpoint.npz",
+        key=digest_json([_training_settings(card), dataset.digest, seed, keras.__version__]),
+        progress=None if progress is None else lambda *state: progress(f"{kind}, seed {seed}", *state),
+    )
+    return model, fitted, predict(model, parts[Split.TEST][0])
+
+
+def _training_settings(card: ModelCard) -> list[Any]:
+    """Return the sections of the card that determine the trained weights."""
+    return [getattr(card, part).model_dump(mode="json") for part in ("data", "model", "quantisation", "training")]
+
+
+def _facts(model: Any, fitted: Fit) -> dict[str, Any]:
+    return {
+        "parameters": int(model.count_params()),
+        "epochs": len(fitted.history["loss"]),
+        "best_epoch": fitted.best_epoch,
+        "jets_per_s": None if np.isnan(fitted.jets_per_s) else fitted.jets_per_s,
+        "history": fitted.history,
+    }

@@ -1,0 +1,14 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+import signal
+
+from hypothesis import settings
+
+# The same examples in every run, and no time limit, since shared machines stall.
+settings.register_profile("l1dl", deadline=None, derandomize=True, database=None)
+settings.load_profile("l1dl")
+
+# A shell starts background jobs with SIGINT ignored, which programs inherit; the tests of Ctrl-C need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

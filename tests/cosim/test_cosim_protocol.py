@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l1dl.cosim.protocol import (
+    START,
+    Expected,
+    expect,
+    measured_interval,
+    measured_latency,
+    stream,
+    with_bubbles,
+    with_resets,
+)
+from l1dl.cosim.stimuli import all_vectors, corner_codes, random_codes
+from l1dl.cosim.verilate import Outcome
+from l1dl.fixed import FixedSpec
+
+
+def clocked(control: list[int], latency: int) -> tuple[list[int], list[int]]:
+    """Clock a chain of registers; return which events come out, and in which cycle each of them was presented."""
+    chain: list[tuple[int, int] | None] = [None] * latency
+    survivors, entered, event = [], [], 0
+    for cycle, word in enumerate(control):
+        if chain[-1] is not None:
+            survivors.append(chain[-1][0])
+            entered.append(chain[-1][1])
+        presented = None
+        if word & 1:
+            presented, event = (event, cycle), event + 1
+        chain = [None] * latency if word & 2 else [presented, *chain[:-1]]
+    return survivors, entered
+
+
+@given(st.lists(st.sampled_from([0, 1, 1, 1, 2, 3]), max_size=80), st.integers(1, 20))
+def test_what_must_come_out_is_what_a_chain_of_registers_lets_out(control, latency):
+    awaited = expect(np.array(control, dtype=np.uint8), latency)
+    survivors, entered = clocked(control, latency)
+    assert awaited.survivors.tolist() == survivors
+    assert awaited.entered.tolist() == entered
+
+
+def test_streams():
+    control = stream(5, 3)
+    assert control.tolist() == [2, 2, 1, 1, 1, 1, 1, 0, 0, 0]
+    assert control.dtype == np.uint8
+    bubbles = with_bubbles(200, 4, seed=1)
+    assert np.count_nonzero(bubbles == 1) == 200
+    assert bubbles[-4:].tolist() == [0] * 4
+    gaps = np.diff(np.flatnonzero(bubbles == 1)) - 1
+    assert set(gaps) >= {0, 1, 2}
+    assert gaps.max() <= 7
+    assert bubbles.tolist() == with_bubbles(200, 4, seed=1).tolist() != with_bubbles(200, 4, seed=2).tolist()
+    resets = with_resets(200, 10, 4, seed=1)
+    assert np.count_nonzero(resets == 3) == 10
+    assert np.count_nonzero(resets & 1) == 200
+    assert resets[len(START)] == 1  # the first event lives, so that the latency can be measured
+    assert np.count_nonzero(with_resets(3, 10, 4, seed=1) == 3) == 2
+    assert with_resets(1, 10, 4, seed=1).tolist() == stream(1, 4).tolist()
+
+
+def test_the_interval_counts_right_neighbours_only():
+    awaited = Expected(np.array([0, 1, 2, 4, 5]), np.array([0, 3, 4, 6, 9]))
+    assert measured_interval(awaited, np.ones(5, dtype=bool)) == 1
+    assert measured_interval(awaited, np.array([True, True, False, True, True])) == 3
+    assert measured_interval(awaited, np.array([True, False, True, True, False])) is None
+    assert measured_interval(awaited, np.zeros(5, dtype=bool)) is None
+
+
+def test_the_latency_is_that_of_the_first_event():
+    control = stream(2, 4)
+    empty = np.empty((0, 1), dtype=np.int64)
+    assert measured_latency(Outcome(empty[:0], np.array([6, 7]), None), control) == 4
+    assert measured_latency(Outcome(empty, np.array([], dtype=np.int64), None), control) is None
+    assert measured_latency(Outcome(empty, np.array([3]), None), stream(0, 4)) is None
+
+
+@pytest.mark.parametrize(
+    "spec", [FixedSpec(True, 6, 2), FixedSpec(False, 3, 3), FixedSpec(True, 1, 1), FixedSpec(False, 1, 0)]
+)
+def test_corners(spec):
+    corners = corner_codes(3, spec)
+    low, high = spec.minimum_code, spec.maximum_code
+    assert corners.dtype == np.int64
+    assert low == corners.min()
+    assert high == corners.max()
+    rows = {tuple(row) for row in corners.tolist()}
+    for level in (0, low, high, max(-1, low), min(1, high), low + 1, high - 1):
+        assert (level, level, level) in rows
+    assert {(low, high, low), (high, low, high), (0, low, 0), (0, 0, high)} <= rows
+
+
+def test_random_codes_reach_both_ends_and_repeat():
+    spec = FixedSpec(True, 4, 2)
+    codes = random_codes(2000, 3, spec, seed=5)
+    assert set(codes.ravel()) == set(range(-8, 8))
+    assert (
+        codes.tolist() == random_codes(2000, 3, spec, seed=5).tolist() != random_codes(2000, 3, spec, seed=6).tolist()
+    )
+    wide = random_codes(100, 1, FixedSpec(True, 62, 62), seed=1)
+    assert wide.min() < -(2**58)
+    assert wide.max() > 2**58
+
+
+def test_all_vectors():
+    spec = FixedSpec(True, 4, 2)
+    test = np.array([[1, -1], [2, -2], [3, -3]])
+    vectors = all_vectors(test, spec, events=40, seed=1)
+    assert vectors["test"] is test
+    assert len(vectors["corner"]) == len(corner_codes(2, spec))
+    assert len(vectors["random"]) == 40
+    assert len(all_vectors(test, spec, events=0, seed=1)["random"]) == 0
+    # Shuffled events take each input from a real event, in combinations that no event has.
+    shuffled = vectors["shuffled"]
+    assert set(shuffled[:, 0]) == {1, 2, 3}
+    assert set(shuffled[:, 1]) == {-1, -2, -3}
+    assert np.any(shuffled[:, 0] != -shuffled[:, 1])
