@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,10 @@ _REMEDY = {
     errno.EPERM: "operation not permitted; choose a writable directory",
     errno.EROFS: "the file system is read-only; choose a writable directory",
 }
+
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.[^.]*)?")
+"""Names that `atomic_path` and `atomic_directory` give to what is not finished yet."""
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -242,6 +247,8 @@ class RunDirectory:
             raise InputError(msg) from None
         except OSError as error:  # some network file systems have no locks
             log.warning("%s cannot be locked (%s); start no second run in it", self.path, error.strerror or error)
+        else:
+            _remove_temporaries(self.path)
         self._lock = lock
         return self
 
@@ -276,6 +283,15 @@ class RunDirectory:
             self.path / "manifest.json",
             {"schema": "l1dl-manifest/1", "stages": {name: asdict(record) for name, record in stages.items()}},
         )
+
+
+def _remove_temporaries(directory: Path) -> None:
+    """Remove what a run that was killed outright (SIGKILL, power) had not finished writing."""
+    for path in [path for path in directory.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _relative(path: Path, directory: Path) -> str:

@@ -311,6 +311,19 @@ with RunDirectory(Path({str(tmp_path)!r})):
         pass
 
 
+def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "train" / "a.npz") as half_written:
+        half_written.write_bytes(b"half")
+        raise KeyboardInterrupt
+    half_written.write_bytes(b"half")  # as after SIGKILL
+    (tmp_path / "kept").mkdir()
+    (tmp_path / ".rtl.abcdefgh").mkdir()
+    (tmp_path / ".rtl.abcdefgh" / "top.v").write_text("module")
+    (tmp_path / "kept" / ".hidden").write_text("of the user")
+    with RunDirectory(tmp_path):
+        assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".hidden", ".lock"]
+
+
 def test_file_systems_without_locks_are_used_with_a_warning(tmp_path, monkeypatch, caplog):
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
