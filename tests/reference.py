@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.graph import Activation, Affine, Dense, FixedGraph, Function, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Dense, Function, Input
 
 
 def rounded(value: Fraction, rounding: Rounding) -> int:

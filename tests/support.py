@@ -10,7 +10,8 @@ import pytest
 
 from l1dl.errors import ToolMissingError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.graph import Activation, Affine, Dense, FixedGraph, Function, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Dense, Function, Input
 from l1dl.tools import find_tool
 
 RTL_ROUNDINGS = (Rounding.TRN, Rounding.RND, Rounding.RND_CONV)

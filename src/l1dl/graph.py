@@ -15,17 +15,20 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from l1dl.artifacts import digest_array, digest_json, read_json, write_json, write_npz
 from l1dl.errors import InputError, did_you_mean
 from l1dl.fixed import Codes, FixedSpec, Overflow, Rounding
+from l1dl.nodes import NODE_KINDS, Function, Input, Node, Operation, Reduction, check_node
+from l1dl.ports import Port, Ports
 from l1dl.reserved import RESERVED
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Version of the file format; a graph of another version is refused."""
 
 _UNREADABLE = (
@@ -33,7 +36,7 @@ _UNREADABLE = (
 )  # fmt: skip
 """What NumPy raises on files that are not what it wrote."""
 
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 
 
 def check_identifier(name: str) -> str:
@@ -45,7 +48,7 @@ def check_identifier(name: str) -> str:
         It cannot.
     """
     if not _IDENTIFIER.fullmatch(name):
-        msg = f"name {name!r} is not allowed; use a letter followed by up to 63 letters, digits or underscores"
+        msg = f"name {name!r} is not allowed; use a letter followed by up to 127 letters, digits or underscores"
         raise InputError(msg)
     return name
 
@@ -62,98 +65,6 @@ def check_design_name(name: str) -> str:
         msg = f"name {name!r} is a keyword of the generated Verilog or C++; choose another"
         raise InputError(msg)
     return name
-
-
-class Function(Enum):
-    """The element-wise function of an `Activation`."""
-
-    LINEAR = "linear"
-    RELU = "relu"
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation of the network.
-
-    Attributes
-    ----------
-    name
-        Unique identifier.
-    inputs
-        Names of the nodes whose results it reads.
-    shape
-        Shape of its result, without the batch axis.
-    result
-        Type of its result.
-    """
-
-    kind: ClassVar[str]
-
-    name: str
-    inputs: tuple[str, ...]
-    shape: tuple[int, ...]
-    result: FixedSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Input(Node):
-    """A model input: real values are converted to `result`, with its rounding and overflow."""
-
-    kind = "input"
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Node):
-    """A fully connected layer: ``result(accumulator(bias) + sum_i accumulator(x_i * weight_ij))``.
-
-    Each product, the bias and each partial sum are converted to `accumulator`, as in hls4ml's
-    latency strategy; the sum is converted to `result`.
-
-    Attributes
-    ----------
-    weight
-        Codes of type `weight_spec`, shape (n_in, n_out).
-    bias
-        Codes of type `bias_spec`, shape (n_out,).
-    """
-
-    kind = "dense"
-
-    weight: Codes
-    weight_spec: FixedSpec
-    bias: Codes
-    bias_spec: FixedSpec
-    accumulator: FixedSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Affine(Node):
-    """A scale and an offset for each channel: ``result(x * scale + offset)``, without an intermediate rounding.
-
-    Attributes
-    ----------
-    scale, offset
-        Codes of type `scale_spec` and `offset_spec`, of the shape of the result.
-    """
-
-    kind = "affine"
-
-    scale: Codes
-    scale_spec: FixedSpec
-    offset: Codes
-    offset_spec: FixedSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Activation(Node):
-    """An element-wise function, followed by the conversion to `result`."""
-
-    kind = "activation"
-
-    function: Function
-
-
-NODE_KINDS: dict[str, type[Node]] = {kind.kind: kind for kind in (Input, Dense, Affine, Activation)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,26 +101,45 @@ class FixedGraph:
                 if source not in known:
                     msg = f"node {node.name!r} reads {source!r}, which is not computed before it"
                     raise InputError(msg)
-            _check_arity(node, known)
-            _check_codes(node, known)
+            check_node(node, [known[source] for source in node.inputs])
             known[node.name] = node
         missing = [name for name in self.outputs if name not in known]
         if missing or not self.outputs:
             msg = f"outputs {missing} are not nodes of the graph" if missing else "the graph has no output"
             raise InputError(msg)
+        if not self.input_ports:
+            msg = "the graph has no input"
+            raise InputError(msg)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
         """Return the node called `name`."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        msg = f"no node is called {name!r}{did_you_mean(name, [node.name for node in self.nodes])}"
-        raise KeyError(msg)
+        if name not in self._by_name:
+            msg = f"no node is called {name!r}{did_you_mean(name, self._by_name)}"
+            raise KeyError(msg)
+        return self._by_name[name]
+
+    def sources(self, node: Node) -> tuple[Node, ...]:
+        """Return the nodes that `node` reads."""
+        return tuple(self[name] for name in node.inputs)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The input nodes, in the order of the model's arguments."""
         return tuple(node for node in self.nodes if isinstance(node, Input))
+
+    @property
+    def input_ports(self) -> Ports:
+        """Where events enter, in the order of the model's arguments."""
+        return tuple(Port(node.name, node.shape, node.result) for node in self.inputs)
+
+    @property
+    def output_ports(self) -> Ports:
+        """Where results leave."""
+        return tuple(Port(name, self[name].shape, self[name].result) for name in self.outputs)
 
     @property
     def digest(self) -> str:
@@ -308,6 +238,9 @@ def _to_parts(graph: FixedGraph) -> tuple[dict[str, Any], dict[str, Codes]]:
     return structure, arrays
 
 
+_ENUMS: dict[Any, type[Enum]] = {kind.__name__: kind for kind in (Function, Operation, Reduction)}
+
+
 def _node_from_json(fields: dict[str, Any], arrays: Mapping[str, Codes]) -> Node:
     kind = NODE_KINDS.get(fields["kind"])
     if kind is None:
@@ -319,42 +252,9 @@ def _node_from_json(fields: dict[str, Any], arrays: Mapping[str, Codes]) -> Node
             values[field.name] = arrays[f"{fields['name']}.{field.name}"]
         elif field.type == "FixedSpec":
             values[field.name] = spec_from_json(fields[field.name])
-        elif field.type == "Function":
-            values[field.name] = Function(fields[field.name])
+        elif field.type in _ENUMS:
+            values[field.name] = _ENUMS[field.type](fields[field.name])
         else:
             value = fields[field.name]
             values[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
-
-
-def _check_arity(node: Node, known: Mapping[str, Node]) -> None:
-    """Check the number of a node's inputs, and its shape where that of its input decides it."""
-    wanted = 0 if isinstance(node, Input) else 1
-    if len(node.inputs) != wanted:
-        plural = "" if wanted == 1 else "s"
-        msg = f"node {node.name!r} ({node.kind}) must read {wanted} node{plural}, it reads {len(node.inputs)}"
-        raise InputError(msg)
-    if isinstance(node, (Affine, Activation)) and node.shape != known[node.inputs[0]].shape:
-        msg = f"node {node.name!r} has shape {node.shape}, its input {known[node.inputs[0]].shape}"
-        raise InputError(msg)
-
-
-def _check_codes(node: Node, known: Mapping[str, Node]) -> None:
-    """Check that the codes of a node have the shapes and the ranges that its types promise."""
-    expected: dict[str, tuple[tuple[int, ...], FixedSpec]] = {}
-    if isinstance(node, Dense):
-        size = known[node.inputs[0]].shape[-1]
-        expected["weight"] = ((size, node.shape[-1]), node.weight_spec)
-        expected["bias"] = ((node.shape[-1],), node.bias_spec)
-    elif isinstance(node, Affine):
-        expected["scale"] = (node.shape, node.scale_spec)
-        expected["offset"] = (node.shape, node.offset_spec)
-    for name, (shape, spec) in expected.items():
-        codes: Codes = getattr(node, name)
-        if codes.shape != shape or codes.dtype != np.int64:
-            msg = f"{node.name}.{name} must be int64 of shape {shape}, got {codes.dtype} of shape {codes.shape}"
-            raise InputError(msg)
-        if codes.size and (codes.min() < spec.minimum_code or codes.max() > spec.maximum_code):
-            msg = f"{node.name}.{name} has codes outside {spec}: {codes.min()} to {codes.max()}"
-            raise InputError(msg)
-        codes.flags.writeable = False

@@ -27,7 +27,8 @@ from l1dl.emulate.engine import Emulator
 from l1dl.emulate.keras_codes import exact_codes, keras_layers, keras_outputs
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding, decode
-from l1dl.graph import Activation, Affine, FixedGraph, Function, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Function, Input
 from l1dl.rtl.lower import lower
 from l1dl.rtl.project import build_rtl
 

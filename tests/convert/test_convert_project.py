@@ -8,14 +8,14 @@ import pytest
 from support import need_packages, need_tools
 
 from l1dl.card import HlsCard
-from l1dl.convert import model_graph
+from l1dl.convert.check import check_against_keras
 from l1dl.convert.convert import _check_resolution, convert_model, input_type
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError, UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.graph import Dense
 from l1dl.models.backend import import_keras, import_qkeras
+from l1dl.nodes import Dense
 
 
 def make(seed: int, name: str = "net", activation=None):
@@ -127,12 +127,12 @@ def test_what_hls4ml_ignored_is_seen(changes, text):
 def test_changed_weights_are_seen(converted):
     graph = converted[0].graph
     model = make(1)
-    model_graph._check_against_keras(model, graph)
+    check_against_keras(model, graph)
     weights = model.get_weights()
     weights[0][0, 0] += 0.25 if weights[0][0, 0] < 0 else -0.25
     model.set_weights(weights)
     with pytest.raises(UnsupportedError, match=r"1 of 12 weights of layer 'hidden' differ between hls4ml and Keras"):
-        model_graph._check_against_keras(model, graph)
+        check_against_keras(model, graph)
 
 
 def test_types_that_hls4ml_loses_are_refused(tmp_path, monkeypatch):

@@ -230,7 +230,7 @@ def test_branches(libraries, dense):
 def test_quantised_values_are_those_of_the_type(libraries):
     """The types that the conversion promises are what the quantisers compute, for every code and between."""
     _, qkeras = libraries
-    from l1dl.convert.model_graph import quantiser_spec
+    from l1dl.convert.quantisers import quantiser_spec
     from l1dl.fixed import decode, encode
 
     for bits in (1, 2, 5, 8):

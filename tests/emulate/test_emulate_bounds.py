@@ -8,7 +8,8 @@ from l1dl.emulate.bounds import check_graph, sum_bound
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.graph import Affine, FixedGraph, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Affine, Input
 
 ACCUMULATOR = FixedSpec(True, 62, 62)
 

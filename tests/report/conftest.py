@@ -12,7 +12,8 @@ from l1dl.cosim.result import CosimReport, SelfTest
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import QUANTILES, LayerProfile
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.graph import Activation, Affine, Dense, FixedGraph, Function, Input, Node
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Dense, Function, Input, Node
 from l1dl.report.inputs import LayerAgreement, Physics, ReportInputs
 from l1dl.rtl.estimate import Estimate
 from l1dl.synth.resources import Resources, StageResources

@@ -10,7 +10,8 @@ from support import need_packages, random_graph, small_net
 from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec, decode
-from l1dl.graph import Activation, Affine, FixedGraph, Function, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Function, Input
 from l1dl.rtl.lower import lower
 from l1dl.rtl.passes import exact_passes
 from l1dl.rtl.project import build_rtl, describe_interface, interface_text, project_files, stage_delay

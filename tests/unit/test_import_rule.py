@@ -14,7 +14,7 @@ import l1dl
 
 ROOT = Path(l1dl.__file__).parent
 ORDER = ("data", "models", "train", "convert", "emulate", "rtl", "cosim", "synth", "report", "flow", "cli")
-BASE = ("errors", "reserved", "fixed", "metrics", "graph", "card", "artifacts", "tools")
+BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
 HEAVY = (
     "tensorflow", "keras", "qkeras", "hls4ml", "jax", "pythia8mc", "fastjet", "matplotlib", "mplhep", "alkaid",
     "sklearn", "pyarrow",

@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from l1dl.artifacts import atomic_directory
 from l1dl.card import HlsCard
+from l1dl.convert.check import check_against_keras
 from l1dl.convert.model_graph import read_model_graph
+from l1dl.convert.quantisers import quantiser_spec
 from l1dl.convert.support import check_supported
 from l1dl.errors import InputError, ToolMissingError, UnsupportedError
 from l1dl.fixed import FixedSpec
@@ -89,7 +91,8 @@ def convert_model(
     with tempfile.TemporaryDirectory() as scratch, atomic_directory(directory) as project:
         bench = _write_test_bench(model, samples, Path(scratch))
         model_graph = _run_hls4ml(model, project, top, settings, bench)
-        graph = read_model_graph(model, model_graph, top)
+        graph = read_model_graph(model_graph, top)
+        check_against_keras(model, graph)
         _check_resolution(model_graph, settings)
         with _captured_output():
             model_graph.write()
@@ -99,8 +102,6 @@ def convert_model(
 
 def input_type(model: Any) -> FixedSpec:
     """Return the type of the firmware's input port: that of the model's input quantiser."""
-    from l1dl.convert.model_graph import quantiser_spec
-
     check_supported(model)
     quantiser = next(layer for layer in model.layers if type(layer).__name__ == "QActivation").activation
     return quantiser_spec(quantiser)
@@ -113,7 +114,6 @@ def _run_hls4ml(model: Any, directory: Path, top: str, settings: HlsCard, bench:
     except ImportError as error:
         msg = f"hls4ml cannot be imported ({error}); install it: pip install 'l1dl[qkeras]'"
         raise ToolMissingError(msg) from error
-    from l1dl.convert.model_graph import quantiser_spec
     from l1dl.convert.qkeras_handlers import register
 
     register()

@@ -12,7 +12,8 @@ from l1dl.cosim.protocol import START, stream
 from l1dl.cosim.verilate import Ports, Simulation
 from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Codes, decode
-from l1dl.graph import FixedGraph, Input
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Input
 from l1dl.rtl.lower import lower
 from l1dl.rtl.project import RtlDesign
 

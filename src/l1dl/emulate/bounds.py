@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec, Overflow, requantise
-from l1dl.graph import Affine, Dense, FixedGraph
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Affine, Dense
 
 
 @dataclass(frozen=True)

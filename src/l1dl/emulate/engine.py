@@ -11,7 +11,8 @@ import numpy.typing as npt
 from l1dl.emulate.bounds import check_graph, sum_bound
 from l1dl.errors import InputError
 from l1dl.fixed import Codes, FixedSpec, align, apply_overflow, decode, encode, requantise
-from l1dl.graph import Activation, Affine, Dense, FixedGraph, Function, Input, Node
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Dense, Function, Input, Node
 
 BLOCK = 4096
 """Events that pass through the network together; their activations stay in the cache."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from l1dl.emulate.engine import BLOCK, Emulator, OverflowCounter
 from l1dl.fixed import Codes, FixedSpec, Overflow, count_overflows, decode, encode
-from l1dl.graph import Affine, Dense, FixedGraph
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Affine, Dense
 
 QUANTILES = (0.0, 0.001, 0.25, 0.5, 0.75, 0.999, 1.0)
 """The probabilities of `LayerProfile.quantiles`."""

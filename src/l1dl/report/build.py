@@ -13,7 +13,8 @@ import numpy as np
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import QUANTILES, LayerProfile
 from l1dl.errors import InputError, did_you_mean
-from l1dl.graph import Affine, Dense, FixedGraph, Node
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Affine, Dense, Node
 from l1dl.report.inputs import LayerAgreement, ReportInputs
 from l1dl.report.judge import budget_section, verdict_section
 from l1dl.report.physics import evaluate, physics_section

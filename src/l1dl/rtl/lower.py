@@ -16,7 +16,8 @@ import numpy as np
 from l1dl.emulate.bounds import check_graph
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec, Overflow, Rounding, decode, encode, requantise
-from l1dl.graph import Activation, Affine, Dense, FixedGraph, Function, Input, Node
+from l1dl.graph import FixedGraph
+from l1dl.nodes import Activation, Affine, Dense, Function, Input, Node
 from l1dl.rtl.passes import exact_passes
 
 CARRY_SIZE = 8

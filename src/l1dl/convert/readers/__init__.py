@@ -1,0 +1,14 @@
+"""hls4ml node → FixedGraph nodes: one function for each hls4ml class, in the module of its kind.
+
+A reader returns the nodes that one hls4ml node is composed of, in order. The last one carries the name of
+the hls4ml node and its result; the ones before it are called ``<name>__<part>``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from l1dl.convert.readers import activation, core
+from l1dl.nodes import Node
+
+READERS: dict[str, Callable[[Any], tuple[Node, ...]]] = {**core.READERS, **activation.READERS}
+"""hls4ml class name → its reader."""
