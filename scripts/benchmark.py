@@ -116,7 +116,7 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
 
     from l1dl import Emulator, build_rtl, convert_model
     from l1dl.cosim.protocol import stream
-    from l1dl.cosim.verilate import Ports, Simulation
+    from l1dl.cosim.verilate import Simulation
     from l1dl.emulate.csim import Csim
 
     model, x = _trained(events)
@@ -124,8 +124,7 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
         work = Path(name)
         done = convert_model(model, work / "hls")
         emulator, design, csim = Emulator(done.graph), build_rtl(done.graph), Csim(done.project, work)
-        ports = Ports(design.inputs, design.input_spec, design.outputs, design.output_spec)
-        rtl = Simulation(design.sources(), design.top, ports, work)
+        rtl = Simulation(design.sources(), design.top, design.inputs, design.outputs, work)
         codes = emulator.encode(x)
         rates = {
             "csim_all_cores": _rate(lambda: csim.run(x), events),

@@ -7,12 +7,15 @@ import os
 
 import numpy as np
 import pytest
+from graphs import graph_of, random_codes, random_graph, random_rows, random_spec
 
 from l1dl.errors import ToolMissingError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Activation, Affine, Dense, Function, Input
+from l1dl.nodes import Activation, Dense, Function, Input
 from l1dl.tools import find_tool
+
+__all__ = ["graph_of", "random_codes", "random_graph", "random_rows", "random_spec"]
 
 RTL_ROUNDINGS = (Rounding.TRN, Rounding.RND, Rounding.RND_CONV)
 RTL_OVERFLOWS = (Overflow.WRAP, Overflow.SAT, Overflow.SAT_SYM)
@@ -39,72 +42,6 @@ def need_packages(*names: str) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         absent(f"{', '.join(missing)} not installed")
-
-
-def random_spec(
-    rng: np.random.Generator,
-    *,
-    widths: tuple[int, int] = (1, 12),
-    integers: tuple[int, int] = (-3, 6),
-    roundings: tuple[Rounding, ...] = tuple(Rounding),
-    overflows: tuple[Overflow, ...] = tuple(Overflow),
-) -> FixedSpec:
-    """Return a random type; the ends of `widths` and `integers` are included."""
-    return FixedSpec(
-        bool(rng.integers(2)),
-        int(rng.integers(*widths, endpoint=True)),
-        int(rng.integers(*integers, endpoint=True)),
-        roundings[rng.integers(len(roundings))],
-        overflows[rng.integers(len(overflows))],
-    )
-
-
-def random_codes(rng: np.random.Generator, spec: FixedSpec, shape: tuple[int, ...]) -> np.ndarray:
-    """Return random codes over the whole range of a type."""
-    return rng.integers(spec.minimum_code, spec.maximum_code, shape, dtype=np.int64, endpoint=True)
-
-
-def random_graph(
-    seed: int,
-    *,
-    layers: int = 3,
-    roundings: tuple[Rounding, ...] = tuple(Rounding),
-    overflows: tuple[Overflow, ...] = tuple(Overflow),
-    name: str = "net",
-) -> FixedGraph:
-    """Return a chain of random layers with random types; accumulators wrap, and some truncate each product."""
-    rng = np.random.default_rng(seed)
-    modes = {"roundings": roundings, "overflows": overflows}
-    size = int(rng.integers(1, 5))
-    source = random_spec(rng, **modes)
-    nodes = [Input("x", (), (size,), source)]
-    for index in range(layers):
-        before, node_name = nodes[-1], f"n{index}"
-        result = random_spec(rng, **modes)
-        kind = rng.integers(3)
-        if kind == 0:
-            units = int(rng.integers(1, 4))
-            weight, bias = random_spec(rng, widths=(1, 7)), random_spec(rng, widths=(1, 7))
-            full = before.result.fraction + weight.fraction
-            width = int(rng.integers(2, 16))
-            fraction = full + int(rng.integers(-4, 3))
-            rounding = roundings[rng.integers(len(roundings))]
-            accumulator = FixedSpec(bool(rng.integers(4)), width, width - fraction, rounding, Overflow.WRAP)
-            node = Dense(
-                node_name, (before.name,), (units,), result,
-                random_codes(rng, weight, (size, units)), weight, random_codes(rng, bias, (units,)), bias, accumulator,
-            )  # fmt: skip
-            size = units
-        elif kind == 1:
-            scale, offset = random_spec(rng, widths=(1, 7)), random_spec(rng, widths=(1, 7))
-            node = Affine(
-                node_name, (before.name,), (size,), result,
-                random_codes(rng, scale, (size,)), scale, random_codes(rng, offset, (size,)), offset,
-            )  # fmt: skip
-        else:
-            node = Activation(node_name, (before.name,), (size,), result, list(Function)[rng.integers(2)])
-        nodes.append(node)
-    return FixedGraph(name, tuple(nodes), (nodes[-1].name,), "test 1")
 
 
 def dense_graph(

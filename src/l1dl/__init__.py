@@ -10,11 +10,13 @@ The packages, in the order of the data:
 ``rtl``      the graph as pipelined Verilog
 ``cosim``    the Verilog in Verilator against the emulator, cycle by cycle
 ``synth``    LUT, FF, DSP and BRAM from Yosys
+``plugins``  l1dl as a back end of hls4ml and a tracer of alkaid
 ``report``   report.json and report.html
 ``flow``     the stages one after the other, resumable
 ``cli``      the command line
 
-``fixed``, ``metrics``, ``graph``, ``card``, ``artifacts``, ``tools``, ``reserved`` and ``errors`` serve them all.
+``fixed``, ``metrics``, ``nodes``, ``ports``, ``graph``, ``card``, ``artifacts``, ``tools``, ``reserved`` and ``errors``
+serve them all.
 
 The names below are the public API; each is imported when it is first used.
 """

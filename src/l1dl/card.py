@@ -134,7 +134,7 @@ class HlsCard(_Section):
 
 
 class RtlCard(_Section):
-    """The pipelined Verilog.
+    """The pipelined RTL.
 
     Attributes
     ----------
@@ -142,10 +142,13 @@ class RtlCard(_Section):
         Target clock period in ns.
     stage_delay_ns
         Estimated combinational delay that one pipeline stage may have; 0.9 of the clock period by default.
+    language
+        ``vhdl`` writes the design in VHDL as well; simulation and synthesis always read the Verilog.
     """
 
     clock_period_ns: ClockPeriod = 5.0
     stage_delay_ns: Annotated[float, Field(gt=0.1, le=1000)] | None = None
+    language: Literal["verilog", "vhdl"] = "verilog"
 
 
 class CosimCard(_Section):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Node:
             msg = f"node {self.name!r} ({self.kind}) has shape {self.shape}; its inputs ask for {wanted}"
             raise InputError(msg)
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str) -> NoReturn:
         msg = f"node {self.name!r} ({self.kind}) {why}"
         raise InputError(msg)
 
@@ -154,6 +154,8 @@ class Dense(Node):
     def check(self, sources: Sequence[Node]) -> None:
         """Check that the leading axes stay, and that the groups divide the last one."""
         self._count(sources, 1)
+        if not sources[0].shape or not self.shape:
+            self._refuse("needs an axis to sum over")
         self._shape((*sources[0].shape[:-1], self.shape[-1]))
         if self.groups == 0 or sources[0].shape[-1] % self.groups or self.shape[-1] % self.groups:
             self._refuse(f"cannot cut {sources[0].shape[-1]} values into {self.groups} groups")
@@ -275,9 +277,10 @@ class Merge(Node):
         """Check that there are two operands that broadcast."""
         self._count(sources, 2)
         try:
-            self._shape(np.broadcast_shapes(*(source.shape for source in sources)))
+            shape = np.broadcast_shapes(*(source.shape for source in sources))
         except ValueError:
             self._refuse(f"cannot broadcast the shapes {sources[0].shape} and {sources[1].shape}")
+        self._shape(shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,6 +314,12 @@ class ArgMax(Node):
     """``result(1)`` at the first maximum along the last axis, zero elsewhere."""
 
     kind = "argmax"
+
+    def check(self, sources: Sequence[Node]) -> None:
+        """Check that there is an axis."""
+        super().check(sources)
+        if not self.shape:
+            self._refuse("needs an axis to search")
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,6 +392,8 @@ class Rearrange(Node):
         if not sources:
             self._count(sources, 1)
         self._shape(self.index.shape)
+        if self.index.dtype != np.int64:
+            self._refuse(f"has an index of {self.index.dtype}; it must be int64")
         total = sum(source.size for source in sources)
         if self.index.size and not -1 <= self.index.min() <= self.index.max() < total:
             self._refuse(f"takes values {self.index.min()} to {self.index.max()} of {total}")

@@ -78,7 +78,7 @@ def as_rows(x: Arrays, ports: Ports) -> Values:
     ----------
     x
         One array of shape (events, *shape), or (events, size), for each port; a single port may have its
-        array alone.
+        array alone. Nested lists of numbers are an array.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def as_rows(x: Arrays, ports: Ports) -> Values:
             msg = f"arrays are given for {', '.join(x)}{hint}; the model's ports are {names}"
             raise InputError(msg)
         parts = [x[port.name] for port in ports]
-    elif len(ports) == 1 and not (isinstance(x, (tuple, list)) and len(x) == 1 and np.ndim(x[0]) > len(ports[0].shape)):
+    elif len(ports) == 1 and not (isinstance(x, (tuple, list)) and len(x) == 1 and isinstance(x[0], np.ndarray)):
         parts = [x]  # type: ignore[list-item]
     else:
         parts = list(x)  # type: ignore[arg-type]

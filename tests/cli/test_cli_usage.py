@@ -15,7 +15,7 @@ import l1dl as package
 from l1dl.cli.app import invoke
 
 COMMANDS = (
-    ("run",), ("train",), ("convert",), ("emulate",), ("rtl",), ("cosim",), ("synth",), ("report",),
+    ("run",), ("deploy",), ("train",), ("convert",), ("emulate",), ("rtl",), ("cosim",), ("synth",), ("report",),
     ("doctor",), ("data", "jets"), ("data", "check"), ("data", "fetch-openml"),
 )  # fmt: skip
 

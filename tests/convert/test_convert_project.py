@@ -8,14 +8,14 @@ import pytest
 from support import need_packages, need_tools
 
 from l1dl.card import HlsCard
-from l1dl.convert.check import check_against_keras
-from l1dl.convert.convert import _check_resolution, convert_model, input_type
+from l1dl.convert.convert import _check_resolution, convert_model, input_ports
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError, UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
 from l1dl.models.backend import import_keras, import_qkeras
 from l1dl.nodes import Dense
+from l1dl.ports import Port, decode_rows
 
 
 def make(seed: int, name: str = "net", activation=None):
@@ -69,10 +69,12 @@ def test_the_test_bench_holds_the_samples_and_what_keras_answers(converted):
 
 def test_the_graph_and_the_port(converted):
     conversion = converted[0]
-    assert (conversion.project.top, conversion.project.inputs, conversion.project.outputs) == ("net", 3, 2)
+    project, spec = conversion.project, FixedSpec(True, 8, 3, Rounding.RND_CONV, Overflow.SAT)
+    assert (project.top, project.inputs) == ("net", (Port("features", (3,), spec),))
+    assert [(port.name, port.shape) for port in project.outputs] == [("logits", (2,))]
     assert conversion.graph.name == "net"
     assert conversion.graph.producer.startswith("hls4ml ")
-    assert input_type(make(1)) == FixedSpec(True, 8, 3, Rounding.RND_CONV, Overflow.SAT)
+    assert input_ports(make(1)) == project.inputs == conversion.graph.input_ports
     hidden = conversion.graph["hidden"]
     assert isinstance(hidden, Dense)
     assert hidden.weight.shape == (3, 4)
@@ -91,7 +93,7 @@ def test_an_older_project_is_replaced(tmp_path):
 
 def test_wrong_samples_and_names_leave_nothing_behind(tmp_path):
     need_packages("keras", "qkeras", "jax", "hls4ml")
-    with pytest.raises(InputError, match=r"samples of shape \(5, 2\) do not fit the model's input \(N, 3\)"):
+    with pytest.raises(InputError, match=r"inputs of shape \(5, 2\) do not fit port 'features' of shape"):
         convert_model(make(1), tmp_path / "out", samples=np.zeros((5, 2), dtype=np.float32))
     with pytest.raises(InputError, match=r"name 'module' is a keyword of the generated Verilog or C\+\+"):
         convert_model(make(1), tmp_path / "out", name="module")
@@ -124,36 +126,10 @@ def test_what_hls4ml_ignored_is_seen(changes, text):
         _check_resolution(resolved(**changes), settings)
 
 
-def test_changed_weights_are_seen(converted):
-    graph = converted[0].graph
-    model = make(1)
-    check_against_keras(model, graph)
-    weights = model.get_weights()
-    weights[0][0, 0] += 0.25 if weights[0][0, 0] < 0 else -0.25
-    model.set_weights(weights)
-    with pytest.raises(UnsupportedError, match=r"1 of 12 weights of layer 'hidden' differ between hls4ml and Keras"):
-        check_against_keras(model, graph)
-
-
-def test_types_that_hls4ml_loses_are_refused(tmp_path, monkeypatch):
-    """Without a fractional bit, hls4ml makes an integer type and forgets the rounding and the saturation."""
+def test_an_input_cannot_have_the_name_of_the_firmware(tmp_path):
     need_packages("keras", "qkeras", "jax", "hls4ml")
-    from l1dl.convert import support
-    from l1dl.models.backend import import_qkeras
-
-    qkeras = import_qkeras()
-    for quantiser, node, spec in (
-        (qkeras.quantized_bits(4, 3, alpha=1), "hidden", "fixed<4,4,RND_CONV,SAT>"),
-        (qkeras.quantized_relu(2, 3), "relu", "ufixed<2,3,RND_CONV,SAT>"),
-    ):
-        model = make(1, activation=quantiser)
-        with pytest.raises(UnsupportedError, match=r"layer 'relu' .* has no fractional bit, and hls4ml would neither"):
-            convert_model(model, tmp_path / "out")
-        with monkeypatch.context() as patch:  # fails when hls4ml keeps them: then the refusal can go
-            patch.setattr(support, "_check_fraction", lambda *_: None)
-            with pytest.raises(UnsupportedError, match=f"hls4ml gave layer '{node}' .*; Keras quantises to {spec}"):
-                convert_model(model, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UnsupportedError, match="input 'features' has the name of the firmware"):
+        convert_model(make(1), tmp_path / "out", name="features")
 
 
 def test_models_with_the_same_layer_names_do_not_mix(tmp_path):
@@ -169,22 +145,22 @@ def test_models_with_the_same_layer_names_do_not_mix(tmp_path):
         for conversion, library in zip(conversions, libraries, strict=True):
             emulator = Emulator(conversion.graph)
             codes = emulator.encode(X)
-            answers.append(library.run(emulator.input.result.step * codes))
+            answers.append(library.run(decode_rows(codes, conversion.graph.input_ports)))
             np.testing.assert_array_equal(answers[-1], emulator.decode(emulator.run(codes)))
     assert not np.array_equal(answers[0], answers[1])
     assert not np.array_equal(answers[0], answers[2])
     # A new version under the old name and in the old place is compiled again.
     again = convert_model(models[1], tmp_path / "hls0")
-    codes = Emulator(again.graph).encode(X)
-    np.testing.assert_array_equal(Csim(again.project, work).run(codes * again.graph.inputs[0].result.step), answers[1])
-    np.testing.assert_array_equal(libraries[0].run(codes * again.graph.inputs[0].result.step), answers[0])
+    values = decode_rows(Emulator(again.graph).encode(X), again.graph.input_ports)
+    np.testing.assert_array_equal(Csim(again.project, work).run(values), answers[1])
+    np.testing.assert_array_equal(libraries[0].run(values), answers[0])
     assert not [path for path in work.iterdir() if path.suffix == ".o"]
 
 
 def test_csim_refuses_other_shapes_and_reports_progress(converted, tmp_path):
     need_tools("cxx")
     library = Csim(converted[0].project, tmp_path)
-    with pytest.raises(InputError, match=r"inputs of shape \(5, 2\) do not fit the project's input \(events, 3\)"):
+    with pytest.raises(InputError, match=r"inputs of shape \(5, 2\) do not fit the project's inputs \(events, 3\)"):
         library.run(np.zeros((5, 2)))
     seen = []
     assert library.run(np.zeros((25_000, 3)), lambda done, total: seen.append((done, total))).shape == (25_000, 2)

@@ -48,92 +48,75 @@ def dense(libraries):
     return dense
 
 
-def test_a_plain_model_is_supported(build, dense, libraries):
+def test_models_without_anything_special_are_supported(build, dense, libraries):
     keras, qkeras = libraries
     check_supported(build())
     relu = qkeras.QActivation(qkeras.quantized_relu(6, 1), name="relu")
     check_supported(build(dense(), relu))
-    frozen = keras.layers.BatchNormalization(trainable=False, name="scaling")
+    frozen = keras.layers.BatchNormalization(trainable=False, epsilon=0.0, name="scaling")
     check_supported(build(frozen, qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1), name="scaled")))
     check_supported(build(dense(use_bias=False)))
     check_supported(build(dense(activation="linear")))
+    check_supported(build(dense(activation=qkeras.quantized_relu(6, 1))))
+    check_supported(build(keras.layers.Dropout(0.1, name="drop")))
+    twice = dense(name="twice")
+    check_supported(build(dense(name="first"), twice, twice))
 
 
-def test_unsupported_layers(build, libraries):
+def test_layers_without_quantised_weights(build, libraries):
     keras, _ = libraries
     text = (
-        r"layer 'plain' \(Dense\) is not supported; supported are InputLayer, QDense, QActivation, BatchNormalization"
+        r"layer 'plain' \(Dense\) has unquantised weights; use QDense with quantisers, or let `l1dl deploy` fit types"
     )
     with pytest.raises(UnsupportedError, match=text):
         check_supported(build(keras.layers.Dense(3, name="plain")))
-    with pytest.raises(UnsupportedError, match=r"layer 'drop' \(Dropout\) is not supported"):
-        check_supported(build(keras.layers.Dropout(0.1, name="drop")))
-    with pytest.raises(UnsupportedError, match=r"layer 'soft' \(Softmax\) is not supported"):
+
+
+def test_unknown_layers(build, libraries):
+    keras, _ = libraries
+    text = r"layer 'soft' \(Softmax\) is not supported; supported are Activation, Add, Average"
+    with pytest.raises(UnsupportedError, match=text):
         check_supported(build(final=keras.layers.Softmax(name="soft")))
+    with pytest.raises(UnsupportedError, match=r"layer 'layer' \(LayerNormalization\) is not supported"):
+        check_supported(build(keras.layers.LayerNormalization(name="layer")))
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"alpha": "auto"}, r"quantized_bits with alpha='auto' has no exact firmware; use alpha=1"),
-        ({"alpha": "auto_po2"}, r"quantized_bits with alpha='auto_po2' has no exact firmware"),
-        ({"alpha": None}, r"quantized_bits with alpha=(None|'auto_po2') has no exact firmware; use alpha=1"),
-        ({"alpha": 2.0}, r"quantized_bits with alpha=2.0 has no exact firmware"),
-        (
-            {"alpha": 1, "symmetric": 1},
-            r"quantized_bits with symmetric=(1|True) has no exact firmware; use symmetric=0",
-        ),
-        ({"alpha": 1, "keep_negative": False}, r"quantized_bits with keep_negative=(0|False) has no exact firmware"),
-        (
-            {"alpha": 1, "use_stochastic_rounding": True},
-            r"quantized_bits with use_stochastic_rounding=True has no exact firmware",
-        ),
-        ({"alpha": 1, "qnoise_factor": 0.5}, r"quantized_bits with qnoise_factor=.* has no exact firmware"),
+        ({"dilation_rate": 2}, r"layer 'conv' \(QConv2D\) has dilation_rate=.*2.*, which has no exact firmware"),
+        ({"groups": 2}, r"layer 'conv' \(QConv2D\) has groups=2, which has no exact firmware; use groups=1"),
+        ({"data_format": "channels_first"}, r"layer 'conv' \(QConv2D\) has data_format='channels_first', which has no"),
     ],
 )
-def test_options_of_weight_quantisers(build, dense, libraries, options, text):
+def test_options_of_convolutions(libraries, options, text):
+    keras, qkeras = libraries
+    bits = qkeras.quantized_bits(4, 0, alpha=1)
+    inputs = keras.Input((6, 6, 6))
+    x = qkeras.QActivation(bits, name="port")(inputs)
+    conv = qkeras.QConv2D(2, 2, kernel_quantizer=bits, bias_quantizer=bits, name="conv", **options)
+    with pytest.raises(UnsupportedError, match=text):
+        check_supported(keras.Model(inputs, conv(x)))
+
+
+def test_what_qkeras_cannot_compute(libraries):
+    keras, qkeras = libraries
+    bits = qkeras.quantized_bits(4, 0, alpha=1)
+    inputs = keras.Input((6, 2))
+    x = qkeras.QActivation(bits, name="port")(inputs)
+    conv = qkeras.QConv1D(2, 2, padding="causal", kernel_quantizer=bits, bias_quantizer=bits, name="conv")
+    with pytest.raises(UnsupportedError, match=r"layer 'conv' \(QConv1D\) has padding='causal', which QKeras cannot"):
+        check_supported(keras.Model(inputs, conv(x)))
+    if keras.backend.backend() != "tensorflow":
+        norm = qkeras.QBatchNormalization(name="norm")
+        with pytest.raises(
+            UnsupportedError, match="QKeras computes it on TensorFlow only; set KERAS_BACKEND=tensorflow"
+        ):
+            check_supported(keras.Model(inputs, norm(x)))
+
+
+def test_weights_without_a_quantiser(build, dense, libraries):
     _, qkeras = libraries
-    quantiser = qkeras.quantized_bits(4, 0, **options)
-    with pytest.raises(UnsupportedError, match=r"layer 'hidden' \(QDense\): " + text):
-        check_supported(build(dense(quantiser)))
-    with pytest.raises(UnsupportedError, match=r"layer 'hidden' \(QDense\): " + text):
-        check_supported(build(dense(bias=quantiser)))
-    with pytest.raises(UnsupportedError, match=r"layer 'act' \(QActivation\): " + text):
-        check_supported(build(qkeras.QActivation(quantiser, name="act")))
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        (
-            {"negative_slope": 0.25},
-            r"quantized_relu with negative_slope=0.25 has no exact firmware; use negative_slope=0",
-        ),
-        ({"use_sigmoid": 1}, r"quantized_relu with use_sigmoid=1 has no exact firmware"),
-        ({"use_stochastic_rounding": True}, r"quantized_relu with use_stochastic_rounding=True"),
-        ({"relu_upper_bound": 1.5}, r"quantized_relu with relu_upper_bound=1.5"),
-        ({"is_quantized_clip": False}, r"quantized_relu with is_quantized_clip=False"),
-    ],
-)
-def test_options_of_relu(build, libraries, options, text):
-    _, qkeras = libraries
-    activation = qkeras.QActivation(qkeras.quantized_relu(6, 1, **options), name="relu")
-    with pytest.raises(UnsupportedError, match=r"layer 'relu' \(QActivation\): " + text):
-        check_supported(build(activation))
-
-
-def test_other_quantisers(build, dense, libraries):
-    _, qkeras = libraries
-    with pytest.raises(
-        UnsupportedError, match=r"layer 'hidden' \(QDense\) has quantiser .* as kernel_quantizer; supported"
-    ):
-        check_supported(build(dense(qkeras.ternary(alpha=1))))
-    with pytest.raises(UnsupportedError, match=r"has quantiser .* as kernel_quantizer; supported are quantized_bits"):
-        check_supported(build(dense(qkeras.quantized_relu(4))))
-    with pytest.raises(
-        UnsupportedError, match=r"layer 'tanh' \(QActivation\) has quantiser .* as activation; supported"
-    ):
-        check_supported(build(qkeras.QActivation(qkeras.quantized_tanh(4), name="tanh")))
     bare = qkeras.QDense(2, bias_quantizer=qkeras.quantized_bits(4, 0, alpha=1), name="bare")
     with pytest.raises(UnsupportedError, match=r"layer 'bare' \(QDense\) has no quantiser as kernel_quantizer"):
         check_supported(build(bare))
@@ -142,27 +125,39 @@ def test_other_quantisers(build, dense, libraries):
         check_supported(build(bare))
 
 
-def test_missing_input_quantiser(build):
+def test_missing_input_quantiser(build, libraries):
+    keras, qkeras = libraries
     text = r"model 'net' has no input quantiser, so its firmware would truncate the inputs; begin it with QActivation"
     with pytest.raises(UnsupportedError, match=text):
         check_supported(build(quantise=False))
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    port = qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1), name="port")
+    with pytest.raises(UnsupportedError, match=text):  # each input needs one
+        check_supported(keras.Model([a, b], keras.layers.Add(name="sum")([port(a), b]), name="net"))
 
 
-def test_input_quantisers_are_signed(build, libraries):
+def test_inputs_that_nothing_reads(libraries):
+    keras, qkeras = libraries
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    y = qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1), name="port")(a)
+    with pytest.raises(UnsupportedError, match="input 'b' of model 'net' reaches no output; remove it"):
+        check_supported(keras.Model([a, b], y, name="net"))
+
+
+def test_input_quantisers_are_types(build, libraries):
     _, qkeras = libraries
     relu = qkeras.QActivation(qkeras.quantized_relu(8, 2), name="port")
     with pytest.raises(UnsupportedError, match=r"layer 'port' \(QActivation\) has quantiser .*relu.* at the input"):
         check_supported(build(relu, quantise=False))
 
 
-def test_shared_layers(build, libraries):
-    _, qkeras = libraries
-    bits = qkeras.quantized_bits(8, 2, alpha=1)
-    twice = qkeras.QDense(3, kernel_quantizer=bits, bias_quantizer=bits, name="twice")
-    with pytest.raises(
-        UnsupportedError, match=r"layer 'twice' \(QDense\) is used 2 times; shared layers are not supported"
-    ):
-        check_supported(build(twice, twice))
+def test_an_input_has_one_type(libraries):
+    keras, qkeras = libraries
+    source = keras.Input((3,), name="features")
+    parts = [qkeras.QActivation(qkeras.quantized_bits(bits, 0, alpha=1), name=f"to_{bits}")(source) for bits in (4, 6)]
+    text = r"input 'features' meets different quantisers: 'to_4' \(fixed<4,1.*\), 'to_6' .*; quantise it once"
+    with pytest.raises(UnsupportedError, match=text):
+        check_supported(keras.Model(source, keras.layers.Concatenate(name="both")(parts)))
 
 
 @pytest.mark.parametrize(
@@ -180,51 +175,68 @@ def test_names(build, dense):
         check_supported(build(input_name="class"))
     with pytest.raises(InputError, match=r"name 'a-b' is not allowed; use a letter followed by"):
         check_supported(build(dense(name="a-b")))
+    with pytest.raises(UnsupportedError, match=r"layer 'a__b' .*: two underscores stand between a layer and its parts"):
+        check_supported(build(dense(name="a__b")))
 
 
-def test_activations_of_dense_layers(build, dense, libraries):
-    _, qkeras = libraries
-    for activation in (qkeras.quantized_relu(6, 1), "relu"):
-        text = r"layer 'hidden' \(QDense\) has an activation of its own; use a QActivation layer behind it"
-        with pytest.raises(UnsupportedError, match=text):
-            check_supported(build(dense(activation=activation)))
-
-
-def test_trainable_batch_normalisation(build, libraries):
-    keras, _ = libraries
+def test_trained_normalisations_need_a_quantiser(build, dense, libraries):
+    keras, qkeras = libraries
+    norm = keras.layers.BatchNormalization(name="norm")
+    model = build(norm, dense())
+    norm.set_weights([np.full(3, 1.1), np.zeros(3), np.zeros(3), np.full(3, 0.7)])
     with pytest.raises(
-        UnsupportedError, match=r"layer 'norm' \(BatchNormalization\) is trainable; only a frozen scaling"
+        UnsupportedError, match=r"layer 'norm' .* has a scale that needs 2\d bits, .* put a QActivation"
     ):
-        check_supported(build(keras.layers.BatchNormalization(name="norm")))
+        check_supported(model)
+    norm = keras.layers.BatchNormalization(name="norm")
+    model = build(norm, qkeras.QActivation(qkeras.quantized_bits(6, 2, alpha=1), name="act"), dense())
+    norm.set_weights([np.full(3, 1.1), np.zeros(3), np.zeros(3), np.full(3, 0.7)])
+    check_supported(model)
 
 
-def test_two_inputs_or_outputs(libraries):
+def test_averages_that_keras_rounds(libraries):
     keras, qkeras = libraries
-    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
-    act = qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1), name="act")
-    with pytest.raises(UnsupportedError, match=r"model 'two' has 2 inputs and 1 outputs; one of each is supported"):
-        check_supported(keras.Model([a, b], act(a), name="two"))
-    x = act(a)
-    other = qkeras.QActivation(qkeras.quantized_bits(5, 0, alpha=1), name="other")(x)
-    with pytest.raises(UnsupportedError, match=r"has 1 inputs and 2 outputs"):
-        check_supported(keras.Model(a, [x, other], name="two"))
+    bits = qkeras.quantized_bits(6, 0, alpha=1)
+    inputs = keras.Input((3, 3, 2))
+    x = qkeras.QActivation(bits, name="port")(inputs)
+    y = keras.layers.AveragePooling2D(3, strides=1, padding="same", name="mean")(x)
+    with pytest.raises(UnsupportedError, match=r"layer 'mean' .* averages over different numbers of values"):
+        check_supported(keras.Model(inputs, y))
+    y = keras.layers.Average(name="mean")([x, x, x])
+    with pytest.raises(UnsupportedError, match=r"layer 'mean' \(Average\) averages 3 tensors; use 2, 4, 8"):
+        check_supported(keras.Model(inputs, y))
+    y = keras.layers.Dot(axes=3, name="dot")([x, x])
+    with pytest.raises(UnsupportedError, match=r"layer 'dot' \(Dot\) multiplies tensors of shape .*; only vectors"):
+        check_supported(keras.Model(inputs, y))
 
 
-def test_only_vectors(libraries):
+def test_operations_on_tensors(libraries):
     keras, qkeras = libraries
-    x = keras.Input((2, 3), name="x")
-    act = qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1), name="act")
-    with pytest.raises(UnsupportedError, match=r"layer 'x' \(InputLayer\) has an output of shape .*; only vectors"):
-        check_supported(keras.Model(x, act(x)))
+    inputs = keras.Input((3,))
+    x = qkeras.QActivation(qkeras.quantized_bits(6, 0, alpha=1), name="port")(inputs)
+    check_supported(keras.Model(inputs, x + x))
+    with pytest.raises(UnsupportedError, match=r"operation Multiply \('multiply.*'\) on a tensor is not supported"):
+        check_supported(keras.Model(inputs, x * 2))
+    with pytest.raises(UnsupportedError, match=r"operation Sin"):
+        check_supported(keras.Model(inputs, keras.ops.sin(x)))
 
 
-def test_branches(libraries, dense):
+def test_dropout_that_is_always_on(libraries):
     keras, qkeras = libraries
-    inputs = keras.Input((3,), name="features")
-    x = qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1), name="port")(inputs)
-    both = keras.layers.Add(name="add")([dense(name="a")(x), dense(name="b")(x)])
-    with pytest.raises(UnsupportedError, match=r"layer 'add' \(Add\) is not supported"):
-        check_supported(keras.Model(inputs, both))
+    inputs = keras.Input((3,))
+    x = qkeras.QActivation(qkeras.quantized_bits(6, 0, alpha=1), name="port")(inputs)
+    with pytest.raises(UnsupportedError, match=r"layer 'drop' \(Dropout\) is called with training=True"):
+        check_supported(keras.Model(inputs, keras.layers.Dropout(0.5, name="drop")(x, training=True)))
+
+
+def test_other_models_are_refused(libraries):
+    keras, _ = libraries
+
+    class Own(keras.Model):
+        pass
+
+    with pytest.raises(UnsupportedError, match="is of class Own; only sequential and functional models are supported"):
+        check_supported(Own(name="own"))
 
 
 def test_quantised_values_are_those_of_the_type(libraries):

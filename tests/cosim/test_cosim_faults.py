@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import need_packages, need_tools, random_codes, small_net
+from alir_designs import alir_design, interpret
+from support import need_packages, need_tools, random_rows, small_net
 
 from l1dl.card import CosimCard, RtlCard
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.fault import inject_fault
 from l1dl.cosim.locate import first_wrong_layer, layers_of_stage
-from l1dl.cosim.stimuli import all_vectors
-from l1dl.cosim.verilate import Ports, Simulation
+from l1dl.cosim.protocol import stream
+from l1dl.cosim.stimuli import all_vectors, random_codes
+from l1dl.cosim.verilate import Simulation
 from l1dl.emulate.compare import require
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError, MismatchError
+from l1dl.fixed import FixedSpec
 from l1dl.rtl.project import build_rtl
 
 SETTINGS = CosimCard(random_vectors=800, seed=3)
@@ -36,7 +39,7 @@ def design(graph):
 
 @pytest.fixture(scope="module")
 def codes(graph):
-    return random_codes(np.random.default_rng(2), graph.inputs[0].result, (400, 3))
+    return random_rows(np.random.default_rng(2), graph.input_ports, 400)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def test_a_flipped_adder_is_seen_and_found(graph, design, codes, work, tmp_path)
     with pytest.raises(MismatchError, match=r"emulator and rtl disagree in \d+ output codes of \d+ events"):
         require(report.agreement)
     assert len(report.agreement.first) == 5
-    vectors = all_vectors(codes, design.input_spec, events=SETTINGS.random_vectors, seed=SETTINGS.seed)
+    vectors = all_vectors(codes, design.inputs, events=SETTINGS.random_vectors, seed=SETTINGS.seed)
     everything = np.concatenate(list(vectors.values()))
     probed = {**design.sources(probes=True), file: fault.sources[file]}
     text = explain_mismatch(graph, design, report.agreement, everything, tmp_path, probed)
@@ -104,16 +107,19 @@ def test_the_first_wrong_layer_is_named(graph, codes, monkeypatch):
     from l1dl.cosim import locate
 
     class Wrong:
+        """The program, with one wrong code of the ReLU's second value; behind it, everything may differ."""
+
         def __init__(self, program):
             self.program = program
 
         def predict(self, values, **options):
-            return self.program.predict(values, **options) + 1
+            result = self.program.predict(values, **options)
+            result[7, 4 + 1] += 1
+            result[:, 8:] += 1
+            return result
 
     lower = locate.lower
-    monkeypatch.setattr(
-        locate, "lower", lambda net, names: lower(net, names) if names == ("hidden",) else Wrong(lower(net, names))
-    )
+    monkeypatch.setattr(locate, "lower", lambda net, names: Wrong(lower(net, names)))
     assert first_wrong_layer(graph, codes[:50]) == "relu"
 
 
@@ -176,49 +182,68 @@ def test_a_latency_that_varies(graph, design, codes, work):
 
 def test_data_that_depends_on_bubbles(graph, design, codes, work):
     """A register that stops without a valid input is right in a full stream, and wrong with bubbles."""
-    sources = edited(design, "data1 <= next1;", "if (!(&model_inp)) data1 <= next1;", "tiny_pipeline.v")
+    sources = edited(design, "data1 <= next1;", "if (!(&model_inp[17:15])) data1 <= next1;", "tiny_pipeline.v")
     report, _ = simulate(graph, design, codes, work, sources)
     assert report.agreement.mismatches > 0
 
 
-def test_a_design_without_adders_has_no_fault_to_inject(graph, design, codes):
-    silent = [stage._replace(ops=[op for op in stage.ops if op.opcode not in (0, 1)]) for stage in design.stages]
-    assert all(op.opcode not in (0, 1) for stage in silent for op in stage.ops)
-    with pytest.raises(InputError, match=r"flipping an adder of 'tiny' changed no output in 50 trials"):
-        inject_fault(_Silent(design, silent), codes, seed=1)
+SIGNED, UNSIGNED = FixedSpec(True, 6, 3), FixedSpec(False, 5, 4)
+
+WITHOUT_ADDERS = {
+    "wires": lambda x: [x[1], x[0]],
+    "relu": lambda x: [x[0].relu(), x[1]],
+    "table": lambda x: [x[0].lookup(np.arange(64) % 9 / 2)],
+    "product": lambda x: [x[0] * x[1]],
+}
 
 
-class _Silent:
-    """The design, with stages in which no operator is an adder."""
+@pytest.mark.parametrize("kind", WITHOUT_ADDERS)
+def test_a_fault_in_a_design_without_adders(kind, work):
+    need_packages("alkaid")
+    need_tools("verilator", "cxx")
+    design = alir_design(WITHOUT_ADDERS[kind], [SIGNED, UNSIGNED], name=f"no_{kind}")
+    assert not {op.opcode for stage in design.stages for op in stage.ops} & {0, 1, 4, 11}
+    assert _seen(design, work, seed=1).startswith("bit ")
 
-    def __init__(self, design, stages):
-        self.top, self.input_spec, self.stage_modules = design.top, design.input_spec, design.stage_modules
-        self.sources, self._right = design.sources, design.stages
-        self.stages = [_Stage(stage, right) for stage, right in zip(stages, design.stages, strict=True)]
+
+def test_faults_in_all_kinds_of_adders(work):
+    need_packages("alkaid")
+    need_tools("verilator", "cxx")
+    design = alir_design(
+        lambda x: [x[0] + x[1] - 4 * x[2], x[0] - x[1], x[2] + 2.5, x[1] - 1.25, x[2] + x[1]],
+        [SIGNED, UNSIGNED, SIGNED], name="adders", stage_delay_ns=0.5,
+    )  # fmt: skip
+    descriptions = {_seen(design, work, seed).split(":")[0] for seed in range(12)}
+    assert len(descriptions) > 3, descriptions
 
 
-class _Stage:
-    def __init__(self, stage, right):
-        self.ops, self._right = stage.ops, right
+def _seen(design, work, seed):
+    """Inject a fault, and demand that the simulation sees it; return what it is."""
+    rows = random_codes(300, design.inputs, 1)
+    fault = inject_fault(design, rows, seed)
+    simulation = Simulation(fault.sources, design.top, design.inputs, design.outputs, work)
+    outcome = simulation.run(rows, stream(len(rows), 2 * design.latency_cycles))
+    assert np.any(outcome.codes != interpret(design, rows)), fault.description
+    return fault.description
 
-    def predict(self, values, **options):
-        return self._right.predict(values, **options)
+
+def test_a_design_in_which_no_fault_has_an_effect_is_named(design, codes):
+    with pytest.raises(InputError, match=r"neither a flipped adder nor .* of 'tiny' changed an output of 0 events"):
+        inject_fault(design, codes[:0], seed=1)
 
 
 def test_simulations_check_what_they_are_given(design, codes, work):
-    ports = Ports(design.inputs, design.input_spec, design.outputs, design.output_spec)
-    simulation = Simulation(design.sources(), design.top, ports, work)
+    simulation = Simulation(design.sources(), design.top, design.inputs, design.outputs, work)
     control = np.array([2, 1, 1, 0], dtype=np.uint8)
     with pytest.raises(InputError, match=r"codes of shape \(3, 3\) do not fit 2 valid cycles of 3 values"):
         simulation.run(codes[:3], control)
     before = {path.name: path.stat().st_mtime_ns for path in work.glob("*.so")}
-    Simulation(design.sources(), design.top, ports, work)  # built already
+    Simulation(design.sources(), design.top, design.inputs, design.outputs, work)  # built already
     assert {path.name: path.stat().st_mtime_ns for path in work.glob("*.so")} == before
 
 
 def test_results_depend_neither_on_initial_registers_nor_on_bubbles(design, codes, work):
-    ports = Ports(design.inputs, design.input_spec, design.outputs, design.output_spec)
-    simulation = Simulation(design.sources(), design.top, ports, work)
+    simulation = Simulation(design.sources(), design.top, design.inputs, design.outputs, work)
     control = np.concatenate([[2, 2], np.tile([1, 0, 0, 1], 30), np.zeros(design.latency_cycles + 1)]).astype(np.uint8)
     first, second = (simulation.run(codes[:60], control, seed=seed) for seed in (1, 99))
     np.testing.assert_array_equal(first.codes, second.codes)

@@ -18,6 +18,7 @@ from l1dl.cosim.protocol import (
 from l1dl.cosim.stimuli import all_vectors, corner_codes, random_codes
 from l1dl.cosim.verilate import Outcome
 from l1dl.fixed import FixedSpec
+from l1dl.ports import Port
 
 
 def clocked(control: list[int], latency: int) -> tuple[list[int], list[int]]:
@@ -82,7 +83,7 @@ def test_the_latency_is_that_of_the_first_event():
     "spec", [FixedSpec(True, 6, 2), FixedSpec(False, 3, 3), FixedSpec(True, 1, 1), FixedSpec(False, 1, 0)]
 )
 def test_corners(spec):
-    corners = corner_codes(3, spec)
+    corners = corner_codes((Port("x", (3,), spec),))
     low, high = spec.minimum_code, spec.maximum_code
     assert corners.dtype == np.int64
     assert low == corners.min()
@@ -93,26 +94,36 @@ def test_corners(spec):
     assert {(low, high, low), (high, low, high), (0, low, 0), (0, 0, high)} <= rows
 
 
+def test_corners_of_several_ports():
+    ports = (Port("x", (2,), FixedSpec(True, 4, 2)), Port("y", (1,), FixedSpec(False, 7, 2)))
+    corners = corner_codes(ports)
+    rows = {tuple(row) for row in corners.tolist()}
+    assert len(rows) == len(corners) - 1  # the lowest unsigned code alone is all zeros again
+    assert {(-8, -8, 0), (7, 7, 127), (-7, -7, 1), (6, 6, 126), (-1, -1, 0), (1, 1, 1)} <= rows
+    assert {(-8, 7, 0), (7, -8, 127), (0, 7, 0), (0, 0, 127)} <= rows
+
+
 def test_random_codes_reach_both_ends_and_repeat():
-    spec = FixedSpec(True, 4, 2)
-    codes = random_codes(2000, 3, spec, seed=5)
-    assert set(codes.ravel()) == set(range(-8, 8))
-    assert (
-        codes.tolist() == random_codes(2000, 3, spec, seed=5).tolist() != random_codes(2000, 3, spec, seed=6).tolist()
-    )
-    wide = random_codes(100, 1, FixedSpec(True, 62, 62), seed=1)
+    ports = (Port("x", (1, 2), FixedSpec(True, 4, 2)), Port("y", (1,), FixedSpec(False, 3, 9)))
+    codes = random_codes(2000, ports, seed=5)
+    assert codes.dtype == np.int64
+    assert set(codes[:, 0]) == set(codes[:, 1]) == set(range(-8, 8))
+    assert set(codes[:, 2]) == set(range(8))
+    assert codes.tolist() == random_codes(2000, ports, seed=5).tolist() != random_codes(2000, ports, seed=6).tolist()
+    wide = random_codes(100, (Port("x", (1,), FixedSpec(True, 62, 62)),), seed=1)
     assert wide.min() < -(2**58)
     assert wide.max() > 2**58
 
 
 def test_all_vectors():
-    spec = FixedSpec(True, 4, 2)
+    ports = (Port("x", (2,), FixedSpec(True, 4, 2)),)
     test = np.array([[1, -1], [2, -2], [3, -3]])
-    vectors = all_vectors(test, spec, events=40, seed=1)
+    vectors = all_vectors(test, ports, events=40, seed=1)
     assert vectors["test"] is test
-    assert len(vectors["corner"]) == len(corner_codes(2, spec))
+    assert len(vectors["corner"]) == len(corner_codes(ports))
     assert len(vectors["random"]) == 40
-    assert len(all_vectors(test, spec, events=0, seed=1)["random"]) == 0
+    assert len(all_vectors(test, ports, events=0, seed=1)["random"]) == 0
+    assert len(all_vectors(test[:0], ports, events=40, seed=1)["shuffled"]) == 0
     # Shuffled events take each input from a real event, in combinations that no event has.
     shuffled = vectors["shuffled"]
     assert set(shuffled[:, 0]) == {1, 2, 3}

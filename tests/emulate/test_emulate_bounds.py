@@ -1,15 +1,38 @@
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from support import dense_graph, random_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import converted, run_outputs, valued
+from support import dense_graph, random_rows
 
 from l1dl.emulate.bounds import check_graph, sum_bound
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Affine, Input
+from l1dl.nodes import (
+    Activation,
+    Affine,
+    ArgMax,
+    Clip,
+    Dense,
+    Function,
+    Input,
+    LeakyRelu,
+    Merge,
+    Node,
+    Operation,
+    Rearrange,
+    Reduce,
+    Reduction,
+    Table,
+    Window,
+)
 
 ACCUMULATOR = FixedSpec(True, 62, 62)
 
@@ -40,7 +63,7 @@ def with_largest_sum(total: int, source: FixedSpec, inputs: int = 3) -> np.ndarr
 def test_the_dtype_follows_from_the_bound_and_is_exact_there(total, bits, dtype):
     source = FixedSpec(False, 1, 1)
     weight = with_largest_sum(total, source)
-    bound = sum_bound(weight, source)
+    bound = sum_bound(weight, 0, 1)
     assert (bound.bits, bound.dtype) == (bits, dtype)
     rng = np.random.default_rng(1)
     for weights in (weight, -weight, np.abs(weight), -np.abs(weight)):
@@ -68,12 +91,11 @@ def test_adversarial_events_at_the_bound_are_exact(width, total_bits):
 
 
 def test_sums_of_more_than_63_bits_are_refused():
-    source = FixedSpec(False, 1, 1)
-    assert sum_bound(np.array([[2**62], [-(2**62) + 1]]), source).bits == 63
+    assert sum_bound(np.array([[2**62], [-(2**62) + 1]]), 0, 1).bits == 63
     with pytest.raises(UnsupportedError, match=r"a sum of products needs 64 bits; at most 63 are supported"):
-        sum_bound(np.array([[2**62], [-(2**62)]]), source)
+        sum_bound(np.array([[2**62], [-(2**62)]]), 0, 1)
     with pytest.raises(UnsupportedError, match=r"a sum of products needs 65 bits"):
-        sum_bound(np.array([[2**62], [-(2**62)]]), FixedSpec(True, 2, 2))
+        sum_bound(np.array([[2**62], [-(2**62)]]), -2, 1)
 
 
 SOURCE = FixedSpec(True, 4, 4)
@@ -116,7 +138,7 @@ def test_saturating_unsigned_accumulators_of_positive_products_are_exact():
 def test_saturating_accumulators_that_round_products_need_room_for_the_rounding():
     source = FixedSpec(False, 2, 0)  # 0 to 3/4
     weight_spec = FixedSpec(True, 4, 4)
-    for width, fits in ((4, False), (6, True)):
+    for width, fits in ((3, False), (4, True)):  # 9/4 is rounded to 2, thrice
         accumulator = FixedSpec(True, width, width, Rounding.RND, Overflow.SAT)
         net = dense_graph([[3], [3], [3]], source=source, accumulator=accumulator, weight_spec=weight_spec)
         if fits:
@@ -126,25 +148,234 @@ def test_saturating_accumulators_that_round_products_need_room_for_the_rounding(
                 check_graph(net)
 
 
+def net(*nodes: Node) -> FixedGraph:
+    return FixedGraph("net", nodes, (nodes[-1].name,), "test 1")
+
+
+def codes_of(graph: FixedGraph) -> tuple[int, int]:
+    """Return the codes that the last node is said to reach."""
+    return check_graph(graph)[graph.nodes[-1].name].codes
+
+
+def affine(source: FixedSpec, scale: FixedSpec, offset: FixedSpec, *, codes: tuple[int, int]) -> FixedGraph:
+    node = Affine("a", ("x",), (1,), SOURCE, np.array(codes[:1]), scale, np.array(codes[1:]), offset)
+    return net(Input("x", (), (1,), source), node)
+
+
 def test_wide_affine_layers_are_refused():
-    source, scale, ones = FixedSpec(True, 30, 30), FixedSpec(True, 30, 30), np.ones(1, dtype=np.int64)
-
-    def net(offset: FixedSpec) -> FixedGraph:
-        affine = Affine("a", ("x",), (1,), SOURCE, ones, scale, ones, offset)
-        return FixedGraph("net", (Input("x", (), (1,), source), affine), ("a",), "test 1")
-
-    check_graph(net(FixedSpec(True, 8, 8)))
-    # 40 more fractional bits in the offset: the product is shifted left by 40 bits.
-    with pytest.raises(UnsupportedError, match=r"layer 'a' needs 100 bits; at most 62 are supported"):
-        check_graph(net(FixedSpec(True, 8, -32)))
-    with pytest.raises(UnsupportedError, match=r"layer 'a' needs 68 bits"):
-        check_graph(net(FixedSpec(True, 8, 68)))
+    source, scale = FixedSpec(True, 30, 30), FixedSpec(True, 34, 34)
+    fits = affine(source, scale, FixedSpec(True, 8, 8), codes=(2**33 - 1, 1))
+    assert run_outputs(fits, np.array([[-(2**29)]])).tolist() == Emulator(fits).run(np.array([[-(2**29)]])).tolist()
+    # Fractional bits in the offset shift the product left.
+    with pytest.raises(UnsupportedError, match=r"layer 'a' needs 67 bits; at most 63 are supported: use narrower"):
+        check_graph(affine(source, scale, FixedSpec(True, 8, 3), codes=(2**33 - 1, 1)))
+    with pytest.raises(UnsupportedError, match=r"layer 'a' needs 64 bits"):
+        check_graph(affine(source, scale, FixedSpec(True, 8, 65), codes=(1, 127)))
 
 
-def test_graphs_of_several_inputs_or_outputs_are_refused():
-    graph = random_graph(1)
-    two = FixedGraph("net", (*graph.nodes, Input("y", (), (1,), SOURCE)), graph.outputs, "test 1")
-    with pytest.raises(UnsupportedError, match=r"graph 'net' has 2 inputs and 1 outputs; one of each is supported"):
-        Emulator(two)
-    with pytest.raises(UnsupportedError, match=r"has 1 inputs and 2 outputs"):
-        Emulator(FixedGraph("net", graph.nodes, ("x", "n0"), "test 1"))
+BIG = FixedSpec(True, 40, 40)
+ONE = np.ones(1, dtype=np.int64)
+FINE = FixedSpec(True, 62, 22)
+"""Numbers below 2**40, with 40 fractional bits: codes of `BIG` do not fit."""
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Activation("n", ("x",), (2,), FINE, Function.LINEAR),
+        Activation("n", ("x",), (2,), FINE, Function.RELU),
+        Clip("n", ("x",), (2,), BIG, -1.0, 2.0**20 + 2.0**-30),
+        Clip("n", ("x",), (2,), FINE, -(2.0**39), 2.0**39),
+        LeakyRelu("n", ("x",), (2,), BIG, ONE, FixedSpec(True, 2, -28)),
+        LeakyRelu("n", ("x",), (2,), BIG, ONE * 2**30, FixedSpec(True, 32, 32)),
+        Table("n", ("x",), (2,), BIG, FixedSpec(True, 2, -40), np.zeros(4, dtype=np.int64), BIG),
+        Merge("n", ("x", "x"), (2,), BIG, Operation.MULTIPLY),
+        Merge("n", ("x", "fine"), (2,), BIG, Operation.ADD),
+        Merge("n", ("fine", "x"), (2,), BIG, Operation.MAXIMUM),
+        Reduce("n", ("x",), (), FINE, Reduction.SUM, (0,)),
+        Reduce("n", ("x",), (), FINE, Reduction.MAXIMUM, (0,)),
+        Rearrange("n", ("x",), (2,), FINE, np.arange(2)),
+        ArgMax("n", ("x",), (2,), FixedSpec(True, 62, -10)),
+        Affine("n", ("x",), (2,), FINE, ONE, SOURCE, ONE, SOURCE),
+        Dense("n", ("x",), (1,), FINE, np.ones((2, 1), dtype=np.int64), SOURCE, ONE, SOURCE, BIG),
+        Dense("n", ("x",), (1,), BIG, np.ones((2, 1), dtype=np.int64), SOURCE, ONE, SOURCE, FINE),
+        Dense("n", ("x",), (1,), BIG, np.ones((2, 1), dtype=np.int64), SOURCE, ONE, BIG, FixedSpec(True, 50, -20)),
+    ],
+)  # fmt: skip
+def test_values_of_more_than_63_bits_are_refused(node):
+    inputs = [Input("x", (), (2,), BIG), Input("fine", (), (2,), FINE)]
+    with pytest.raises(
+        UnsupportedError, match=r"layer 'n' needs \d+ bits; at most 63 are supported: use narrower types"
+    ):
+        check_graph(net(*inputs, node))
+
+
+def test_wide_windows_are_refused():
+    node = Window("n", ("x",), (1, 2), FINE, (2,), (1,), (0, 0), 0)
+    with pytest.raises(UnsupportedError, match=r"layer 'n' needs 80 bits"):
+        check_graph(net(Input("x", (), (2, 1), BIG), node))
+
+
+def test_ranges_follow_the_values_and_not_only_the_types():
+    source = Input("x", (), (2,), SOURCE)
+    wide = FixedSpec(True, 12, 12)
+    relu = Activation("r", ("x",), (2,), wide, Function.RELU)
+    assert codes_of(net(source, relu)) == (0, 7)
+    assert codes_of(net(source, Clip("c", ("x",), (2,), wide, -2.0, 3.5))) == (-2, 3)
+    assert codes_of(net(source, relu, Merge("m", ("x", "r"), (2,), wide, Operation.MULTIPLY))) == (-56, 49)
+    assert codes_of(net(source, relu, Merge("m", ("x", "r"), (2,), wide, Operation.SUBTRACT))) == (-15, 7)
+    assert codes_of(net(source, relu, Merge("m", ("x", "r"), (2,), wide, Operation.MAXIMUM))) == (0, 7)
+    assert codes_of(net(source, relu, Merge("m", ("x", "r"), (2,), wide, Operation.MINIMUM))) == (-8, 7)
+    assert codes_of(net(source, relu, Reduce("s", ("r",), (), wide, Reduction.SUM, (0,)))) == (0, 14)
+    slope = LeakyRelu("l", ("x",), (2,), wide, np.array([-3, 2]), wide)
+    assert codes_of(net(source, slope)) == (-16, 24)
+    table = Table("t", ("r",), (2,), wide, SOURCE, np.arange(16) * 3, wide)
+    assert codes_of(net(source, relu, table)) == (24, 45)  # entries of negative codes are out of reach
+    assert codes_of(net(source, ArgMax("a", ("x",), (2,), FixedSpec(True, 4, 3)))) == (0, 2)
+    assert codes_of(net(source, relu, Rearrange("p", ("r",), (2,), wide, np.array([0, -1])))) == (0, 7)
+    upper = Clip("c", ("x",), (2,), wide, 2.0, 3.0)
+    assert codes_of(net(source, upper, Rearrange("p", ("c",), (2,), wide, np.array([0, 1])))) == (2, 3)
+    assert codes_of(net(source, upper, Rearrange("p", ("c",), (2,), wide, np.array([0, -1])))) == (0, 3)
+    assert codes_of(net(source, relu, Affine("f", ("r",), (2,), wide, np.array([-2, 1]), wide, ONE, wide))) == (-13, 8)
+
+
+def test_windows_reach_what_they_fill():
+    source, result = Input("x", (), (3, 1), FixedSpec(False, 3, 3)), FixedSpec(True, 6, 6)
+    relu = Activation("r", ("x",), (3, 1), FixedSpec(True, 6, 6), Function.RELU)
+    for padding, expected in (((0, 0), (0, 7)), ((1, 1), (-9, 7))):
+        shape = (2 + padding[0] * 2, 2)
+        assert codes_of(net(source, relu, Window("w", ("r",), shape, result, (2,), (1,), padding, -9))) == expected
+
+
+@pytest.mark.parametrize(
+    ("overflow", "expected"),
+    [
+        (Overflow.WRAP, (-4, 3)),
+        (Overflow.SAT, (0, 3)),
+        (Overflow.SAT_SYM, (0, 3)),
+        (Overflow.SAT_ZERO, (0, 3)),
+    ],
+)
+def test_what_does_not_fit_is_bounded_by_the_overflow_mode(overflow, expected):
+    relu = Activation("r", ("x",), (1,), FixedSpec(True, 3, 3, overflow=overflow), Function.RELU)
+    assert codes_of(net(Input("x", (), (1,), SOURCE), relu)) == expected
+
+
+def test_a_saturating_accumulator_is_exact_where_its_values_stay_small():
+    # The type of the source would overflow the accumulator, its values behind a Clip do not.
+    accumulator = FixedSpec(True, 4, 4, overflow=Overflow.SAT)
+    dense = Dense("d", ("c",), (1,), accumulator, np.ones((2, 1), dtype=np.int64), SOURCE, ONE, SOURCE, accumulator)
+    source = Input("x", (), (2,), SOURCE)
+    graph = net(source, Clip("c", ("x",), (2,), SOURCE, -4.0, 3.0), dense)
+    assert codes_of(graph) == (-8, 7)
+    with pytest.raises(UnsupportedError, match="saturates and can overflow"):
+        check_graph(net(source, Clip("c", ("x",), (2,), SOURCE, -4.0, 4.0), dense))
+
+
+def test_narrow_values_allow_a_narrow_dtype():
+    weight = np.full((2, 1), 2**20)
+    assert sum_bound(weight, -8, 7).dtype == np.float32
+    assert sum_bound(weight, -9, 7).dtype == np.float64
+    assert sum_bound(np.full((3, 2, 1), 2**20), 0, 8).dtype == np.float32
+
+
+# --- sums
+
+
+def summed(result: FixedSpec, *, source: FixedSpec, count: int = 3) -> FixedGraph:
+    node = Reduce("s", ("x",), (), result, Reduction.SUM, (0,))
+    return net(Input("x", (), (count,), source), node)
+
+
+HALVES = FixedSpec(True, 4, 3)
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("signed", [True, False])
+def test_sums_whose_rounding_depends_on_the_order_are_refused(rounding, signed):
+    source = FixedSpec(signed, 3, 2)
+    graph = summed(FixedSpec(True, 8, 8, rounding), source=source)
+    rows = np.array(list(itertools.product(range(source.minimum_code, source.maximum_code + 1), repeat=3)))
+    orders = {
+        tuple(tuple(run_outputs(graph, rows[index : index + 1, order])[0]) for index in range(0, len(rows), 7))
+        for order in map(list, itertools.permutations(range(3)))
+    }
+    try:
+        check_graph(graph)
+    except UnsupportedError as error:
+        assert len(orders) > 1, "refused, but the order does not matter"
+        assert "layer 's': each partial sum is rounded to fixed<8,8" in str(error)  # noqa: PT017
+        assert "give the sum 1 fractional bits, or the rounding TRN or RND" in str(error)  # noqa: PT017
+    else:
+        assert len(orders) == 1, "accepted, but the order matters"
+        assert Emulator(graph).run(rows).tolist() == run_outputs(graph, rows).tolist()
+
+
+def test_unsigned_sums_may_wrap_whatever_their_rounding():
+    source = FixedSpec(False, 3, 2)
+    for rounding in (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF):
+        graph = summed(FixedSpec(False, 2, 2, rounding), source=source)
+        rows = np.array(list(itertools.product(range(8), repeat=3)))
+        assert Emulator(graph).run(rows).tolist() == run_outputs(graph, rows).tolist()
+        with pytest.raises(UnsupportedError, match="each partial sum is rounded"):
+            check_graph(summed(FixedSpec(True, 2, 2, rounding), source=source))
+
+
+@pytest.mark.parametrize("overflow", [Overflow.SAT, Overflow.SAT_ZERO, Overflow.SAT_SYM])
+def test_saturating_sums_need_room(overflow):
+    # Three times -4 to 3.5: codes -24 to 21.
+    check_graph(summed(FixedSpec(True, 6, 5, overflow=overflow), source=HALVES))
+    with pytest.raises(
+        UnsupportedError,
+        match=r"layer 's': the type of its sum, fixed<5,4,.*>, saturates and can overflow, .*; widen it",
+    ):
+        check_graph(summed(FixedSpec(True, 5, 4, overflow=overflow), source=HALVES))
+    check_graph(summed(FixedSpec(True, 2, 1, Rounding.RND_CONV, overflow), source=HALVES, count=1))
+
+
+@given(
+    st.sampled_from([Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF]),
+    st.integers(-(2**12), 2**12), st.integers(-(2**8), 2**8), st.integers(0, 6),
+)  # fmt: skip
+@settings(max_examples=300)
+def test_additive_roundings_commute_with_whole_numbers(rounding, numerator, whole, bits):
+    spec = FixedSpec(True, 40, 40, rounding)
+    value = Fraction(numerator, 2**bits)
+    assert converted(value + whole, spec) == converted(value, spec) + whole
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**31))
+def test_accumulators_that_are_accepted_give_the_same_in_any_order(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 6))
+    overflow = list(Overflow)[rng.integers(4)]
+    width, fraction = int(rng.integers(3, 11)), int(rng.integers(-2, 5))
+    accumulator = FixedSpec(bool(rng.integers(2)), width, width - fraction, list(Rounding)[rng.integers(7)], overflow)
+    source, weight_spec = FixedSpec(bool(rng.integers(2)), 3, 2), FixedSpec(True, 3, 2)
+    weight, bias = rng.integers(-4, 4, (count, 1)), rng.integers(-4, 4, 1)
+    node = Dense("d", ("x",), (1,), accumulator, weight, weight_spec, bias, weight_spec, accumulator)
+    graph = net(Input("x", (), (count,), source), node)
+    try:
+        check_graph(graph)
+    except UnsupportedError:
+        assert overflow is not Overflow.WRAP
+        return
+    rows = random_rows(rng, graph.input_ports, 20)
+    outputs = Emulator(graph).run(rows)[:, 0]
+    terms = [valued(converted(valued(int(bias[0]), weight_spec), accumulator), accumulator)]
+    for row, output in zip(rows, outputs, strict=True):
+        products = [
+            valued(converted(valued(int(x), source) * valued(int(w), weight_spec), accumulator), accumulator)
+            for x, w in zip(row, weight[:, 0], strict=True)
+        ]
+        for _ in range(4):
+            total = Fraction(0)
+            for term in rng.permutation(np.array(terms + products, dtype=object)):
+                total = valued(converted(total + term, accumulator), accumulator)
+            assert total == valued(int(output), accumulator)
+
+
+def test_several_inputs_and_outputs_are_no_reason_to_refuse():
+    two = FixedGraph("net", (Input("x", (), (2,), SOURCE), Input("y", (), (1,), SOURCE)), ("y", "x"), "test 1")
+    assert Emulator(two).run(np.array([[1, 2, 3]])).tolist() == [[3, 1, 2]]

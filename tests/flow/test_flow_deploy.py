@@ -32,6 +32,14 @@ def build(seed: int, *, units: int = 3, softmax: bool = False) -> Any:
     return keras.Model(inputs, x, name="brought")
 
 
+def recurrent() -> Any:
+    """Return a model with a layer that can be given no types."""
+    need_packages(*PACKAGES)
+    keras = import_keras()
+    inputs = keras.Input((4, 2), name="series")
+    return keras.Model(inputs, keras.layers.LSTM(3, name="memory")(inputs), name="recurrent")
+
+
 @pytest.fixture(scope="module")
 def x() -> np.ndarray:
     return tiny_data(200)[0]
@@ -49,6 +57,9 @@ def labels() -> np.ndarray:
         ({"calibration": np.zeros(4)}, "shape (4,)"),
         ({"calibration": np.full((5, 4), np.nan)}, "NaN"),
         ({"calibration": [["a", "b"]]}, "no array of numbers"),
+        ({"calibration": {"feature": np.zeros((5, 4))}}, "given for feature; did you mean 'features'?"),
+        ({"calibration": "nowhere.npy"}, "file not found: nowhere.npy"),
+        ({"calibration": None}, "labels are given without calibration data"),
         ({"labels": np.zeros(5)}, "give 200 class indices"),
         ({"labels": np.full(200, 3)}, "label 3 is not allowed; labels must be class indices from 0 to 2"),
         ({"labels": np.full(200, 0.5)}, "label 0.5 is not allowed"),
@@ -61,15 +72,16 @@ def labels() -> np.ndarray:
 def test_bad_arguments_are_refused_before_anything_is_written(
     change: dict[str, Any], words: str, x: np.ndarray, tmp_path: Path
 ) -> None:
+    given = {"calibration": x, "labels": labels(), **change}
     with pytest.raises(InputError) as error:
-        l1dl.deploy(build(1), out=tmp_path / "out", **{"calibration": x, **change})
+        l1dl.deploy(build(1), out=tmp_path / "out", **given)
     assert words in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unsupported_layer_is_refused_before_anything_is_written(x: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="softmax"):
-        l1dl.deploy(build(1, softmax=True), calibration=x, out=tmp_path / "out")
+    with pytest.raises(UnsupportedError, match="layer 'memory'"):
+        l1dl.deploy(recurrent(), calibration=np.zeros((5, 4, 2)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

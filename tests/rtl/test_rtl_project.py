@@ -5,13 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from support import need_packages, random_graph, small_net
+from alir_designs import alir_design
+from support import need_packages, random_graph, random_rows, small_net
 
 from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
-from l1dl.fixed import FixedSpec, decode
+from l1dl.fixed import FixedSpec
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Activation, Affine, Function, Input
+from l1dl.nodes import Activation, Affine, Dense, Function, Input
+from l1dl.ports import decode_rows
 from l1dl.rtl.lower import lower
 from l1dl.rtl.passes import exact_passes
 from l1dl.rtl.project import build_rtl, describe_interface, interface_text, project_files, stage_delay
@@ -25,9 +27,7 @@ def design():
 
 def test_stages_run_like_the_whole_program(design):
     graph = small_net()
-    spec = graph.inputs[0].result
-    codes = np.random.default_rng(1).integers(spec.minimum_code, spec.maximum_code + 1, (300, 3))
-    values = decode(codes, spec)
+    values = decode_rows(random_rows(np.random.default_rng(1), design.inputs, 300), design.inputs)
     expected = lower(graph).predict(values, n_threads=1)
     for stage in design.stages:
         values = stage.predict(values, n_threads=1)
@@ -65,15 +65,80 @@ def test_the_interface_describes_the_ports(design):
     assert [(port["name"], port["width"]) for port in interface["ports"]] == [
         ("clk", 1), ("rst", 1), ("in_valid", 1), ("in_data", 18), ("out_valid", 1), ("out_data", 32),
     ]  # fmt: skip
-    assert [value["bits"] for value in interface["inputs"]["values"]] == [[5, 0], [11, 6], [17, 12]]
-    assert [value["name"] for value in interface["inputs"]["values"]] == ["a", "b", "value 2"]
-    assert interface["inputs"]["type"]["integer"] == 3
+    (group,) = interface["inputs"]
+    assert (group["name"], group["shape"], group["bits"]) == ("x", [3], [17, 0])
+    assert [value["bits"] for value in group["values"]] == [[5, 0], [11, 6], [17, 12]]
+    assert [value["name"] for value in group["values"]] == ["a", "b", "x[2]"]
+    assert group["type"]["integer"] == 3
     top = design.sources()["tiny.v"]
     assert "input wire [17:0] in_data" in top
     assert "output wire [31:0] out_data" in top
     text = interface_text(interface)
     assert "2^-3" in text
     assert "| 1 | y | 31:16 |" in text
+
+
+def several_ports() -> FixedGraph:
+    """Return a network of two inputs and three outputs, all of different types; one input value has no effect."""
+    narrow, wide, bits = FixedSpec(False, 3, 1), FixedSpec(True, 7, 4), FixedSpec(True, 9, 5)
+    weight = np.array([[3, -1], [0, 0], [2, 5]])
+    return FixedGraph(
+        "several",
+        (
+            Input("left", (), (2, 2), wide),
+            Input("right", (), (3,), narrow),
+            Dense("sums", ("right",), (2,), bits, weight, FixedSpec(True, 4, 4), np.array([0, 1]), wide, bits),
+            Activation("image", ("left",), (2, 2), FixedSpec(False, 4, 2), Function.RELU),
+            Affine("same", ("left",), (2, 2), bits, np.array(1), bits, np.array(0), bits),
+        ),
+        ("image", "sums", "same"),
+        "test 1",
+    )
+
+
+def test_the_interface_lists_every_port():
+    need_packages("alkaid")
+    design = build_rtl(several_ports())
+    interface = describe_interface(design, names=("a", "b", "c", "d", "e"))
+    widths = {port["name"]: port["width"] for port in interface["ports"]}
+    assert (widths["in_data"], widths["out_data"]) == (4 * 7 + 3 * 3, 4 * 4 + 2 * 9 + 4 * 9)
+    inputs, outputs = interface["inputs"], interface["outputs"]
+    assert [(port["name"], port["shape"], port["bits"]) for port in inputs] == [
+        ("left", [2, 2], [27, 0]), ("right", [3], [36, 28]),
+    ]  # fmt: skip
+    assert [value["name"] for value in inputs[1]["values"]] == ["e", "right[1]", "right[2]"]
+    assert [value["bits"] for value in inputs[1]["values"]] == [[30, 28], [33, 31], [36, 34]]
+    assert [port["name"] for port in outputs] == ["image", "sums", "same"]
+    assert outputs[0]["values"][2] == {"index": 2, "name": "image[1][0]", "bits": [11, 8]}
+    assert [port["bits"] for port in outputs] == [[15, 0], [33, 16], [69, 34]]
+    assert [port["type"]["signed"] for port in outputs] == [False, True, True]
+    text = interface_text(interface)
+    assert "## Input `right`: `in_data[36:28]`" in text
+    assert "Shape 2 x 2" in text
+    top = design.sources()["several.v"]
+    assert "input wire [36:0] in_data" in top
+    # The middle value of `right` has no weight: its three bits are not read.
+    assert not re.search(r"in_data\[33:31\]", top)
+
+
+def test_tables_stand_in_the_emitted_files():
+    need_packages("alkaid")
+    index, other = FixedSpec(True, 6, 3), FixedSpec(False, 6, 3)
+    table = np.arange(-32, 32) / 4
+    design = alir_design(
+        lambda x: [x[0].lookup(table), (x[1] + x[0].lookup(table)).quantize(1, 2, 3).lookup(table),
+                   x[2].lookup(table[::-1] + 0.5)],
+        [index, index, other], stage_delay_ns=0.5,
+    )  # fmt: skip
+    assert len(design.stages) > 1
+    sources = design.sources()
+    tables = {name: text for name, text in sources.items() if name.startswith("table_")}
+    assert len(tables) == 2  # equal tables share one module
+    for name, text in tables.items():
+        assert text.startswith(f"module {name.removesuffix('.v')}(")
+        assert len(re.findall(r"'h\w+: out = ", text)) == 64
+        assert sum(source.count(f"{name.removesuffix('.v')} op_") for source in sources.values()) in (1, 2)
+    assert not re.search(r"readmem|`include|/", "".join(tables.values()))
 
 
 def test_project_files(design):
@@ -117,6 +182,21 @@ def test_networks_whose_outputs_never_change_are_refused():
             build_rtl(graph)
 
 
+def test_one_output_that_varies_is_enough():
+    need_packages("alkaid")
+    spec = FixedSpec(True, 6, 3)
+    scale, offset = np.array([0, 0, 8, 4]), np.array([0, 5, 0, -3])
+    affine = Affine("y", ("x",), (4,), spec, scale, spec, offset, spec)
+    graph = FixedGraph("net", (Input("x", (), (4,), spec), affine), ("y", "x"), "test 1")
+    design = build_rtl(graph)
+    top = design.sources()["net.v"]
+    assert "assign out_data[5:0] = 6'b0;" in top  # a constant zero has no bits inside
+    values = np.array([[1.0, 2.0, -3.0, 3.5]])
+    for stage in design.stages:
+        values = stage.predict(values, n_threads=1)
+    assert values.tolist() == [[0.0, 0.625, -3.0, 1.375, 1.0, 2.0, -3.0, 3.5]]
+
+
 def test_outputs_that_need_fewer_bits_are_extended():
     need_packages("alkaid")
     source, wide = FixedSpec(False, 3, 3), FixedSpec(True, 12, 6)
@@ -138,10 +218,7 @@ def test_random_graphs_become_pipelines():
             assert "depends on its inputs" in str(error)  # noqa: PT017
             continue
         built += 1
-        spec = graph.inputs[0].result
-        shape = (100, *graph.inputs[0].shape)
-        codes = np.random.default_rng(seed).integers(spec.minimum_code, spec.maximum_code, shape, endpoint=True)
-        values = decode(codes, spec)
+        values = decode_rows(random_rows(np.random.default_rng(seed), design.inputs, 100), design.inputs)
         expected = lower(graph).predict(values, n_threads=1)
         for stage in design.stages:
             values = stage.predict(values, n_threads=1)

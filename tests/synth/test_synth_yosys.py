@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from alir_designs import alir_design
+from support import need_packages
 from tiny_design import ESTIMATE, FILES, STAGE0, STAGE1, tiny
 
 from l1dl.errors import InputError, ToolFailedError
+from l1dl.fixed import FixedSpec
 from l1dl.synth import yosys as module
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
@@ -94,6 +98,20 @@ def test_product_takes_a_dsp_block(tmp_path: Path) -> None:
     design = SynthDesign("product", ("product",), (), {"product.v": text}, ESTIMATE)
     resources = synthesise(design, work=tmp_path / "work", cache=tmp_path / "cache")
     assert (resources.lut, resources.ff, resources.dsp) == (0, 0, 1)
+
+
+def test_lookup_tables_become_logic(tmp_path: Path) -> None:
+    """A table of 64 entries of random single bits takes one LUT6, in each of the two places that read it."""
+    need_packages("alkaid")
+    table = np.random.default_rng(1).integers(0, 2, 64).astype(float)
+    spec = FixedSpec(True, 6, 3)
+    rtl = alir_design(lambda x: [x[0].lookup(table), x[1].lookup(table)], [spec, spec])
+    files = rtl.sources()
+    assert sum(name.startswith("table_") for name in files) == 1
+    design = SynthDesign(rtl.top, rtl.stage_modules, (f"{rtl.top}_pipeline", rtl.top), files, rtl.estimate)
+    resources = synthesise(design, work=tmp_path / "work", cache=tmp_path / "cache")
+    assert {stage.name: stage.lut for stage in resources.stages} == {"net_stage0": 2, "registers": 0}
+    assert resources.bram == 0
 
 
 def test_damaged_cache_entry_is_made_again(resources: Resources, cache: Path, tmp_path: Path) -> None:

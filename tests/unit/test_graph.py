@@ -6,14 +6,31 @@ import pickle
 
 import numpy as np
 import pytest
+from graphs import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import random_graph, small_net
+from support import graph_of, random_graph, small_net
 
 from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
 from l1dl.graph import GRAPH_VERSION, FixedGraph, check_identifier, load_graph, save_graph, spec_from_json, spec_to_json
-from l1dl.nodes import Activation, Affine, Dense, Function, Input
+from l1dl.nodes import (
+    Activation,
+    Affine,
+    ArgMax,
+    Clip,
+    Dense,
+    Function,
+    Input,
+    LeakyRelu,
+    Merge,
+    Operation,
+    Rearrange,
+    Reduce,
+    Reduction,
+    Table,
+    Window,
+)
 
 SPEC = FixedSpec(True, 4, 2)
 
@@ -24,10 +41,20 @@ def with_node(graph: FixedGraph, name: str, **changes) -> FixedGraph:
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**31), st.integers(0, 5))
+@given(st.integers(0, 2**31), st.integers(0, 8))
 def test_save_and_load_round_trip(tmp_path_factory, seed, layers):
-    path = tmp_path_factory.mktemp("graph") / "graph.json"
-    graph = random_graph(seed, layers=layers)
+    check_round_trip(random_graph(seed, layers=layers), tmp_path_factory.mktemp("graph") / "graph.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_survives_a_round_trip(kind, tmp_path):
+    for seed in range(5):
+        graph = graph_of(kind, seed)
+        assert any(node.kind == kind for node in graph.nodes)
+        check_round_trip(graph, tmp_path / "graph.json")
+
+
+def check_round_trip(graph: FixedGraph, path) -> None:
     save_graph(graph, path)
     again = load_graph(path)
     assert again.digest == graph.digest
@@ -35,7 +62,13 @@ def test_save_and_load_round_trip(tmp_path_factory, seed, layers):
         assert type(old) is type(new)
         for field in dataclasses.fields(old):
             before, after = getattr(old, field.name), getattr(new, field.name)
-            assert np.array_equal(before, after) if isinstance(before, np.ndarray) else before == after
+            assert type(before) is type(after)
+            if isinstance(before, np.ndarray):
+                assert (before.dtype, before.shape) == (after.dtype, after.shape)
+                np.testing.assert_array_equal(before, after)
+                assert not after.flags.writeable
+            else:
+                assert before == after
     assert (again.name, again.outputs, again.producer) == (graph.name, graph.outputs, graph.producer)
 
 
@@ -72,6 +105,69 @@ def test_digest_changes_with_any_code_type_or_name():
         changes += 1
     assert len(digests) == changes + 1
     assert small_net().digest == graph.digest
+
+
+SOURCE = Input("x", (), (4, 2), SPEC)
+VARIANTS = [
+    [Activation("n", ("x",), (4, 2), SPEC, function) for function in Function],
+    [Clip("n", ("x",), (4, 2), SPEC, low, high) for low, high in ((-1.0, 1.0), (-1.0, 1.5), (-0.5, 1.0))],
+    [Merge("n", ("x", "x"), (4, 2), SPEC, operation) for operation in Operation],
+    [Reduce("n", ("x",), (2,), SPEC, operation, (0,)) for operation in Reduction],
+    [
+        Window("n", ("x",), (2, 2, 2), SPEC, (2,), strides, padding, fill)
+        for strides, padding, fill in (((2,), (0, 0), 0), ((2,), (0, 0), 1), ((2,), (0, 1), 0), ((2,), (1, 0), 0))
+    ],
+    [Rearrange("n", ("x",), (2,), SPEC, np.array(index)) for index in ([0, 1], [1, 0], [0, -1])],
+    [
+        Table("n", ("x",), (4, 2), SPEC, FixedSpec(signed, 1, 1), np.array(table), SPEC)
+        for signed, table in ((True, [0, 1]), (False, [0, 1]), (True, [1, 0]))
+    ],
+    [
+        LeakyRelu("n", ("x",), (4, 2), SPEC, np.array(slope), SPEC)
+        for slope in ([1], [2], [1, 1], [[1, 1]])
+    ],
+    [
+        Dense("n", ("x",), (4, 2), SPEC, np.array(weight), SPEC, np.zeros(2, dtype=np.int64), SPEC, SPEC)
+        for weight in ([[1, 0], [0, 1]], [[[1, 0], [0, 1]]], [[[1]], [[1]]])
+    ],
+    [Reduce("n", ("x",), (4,), SPEC, Reduction.MAXIMUM, (1,)), ArgMax("n", ("x",), (4, 2), SPEC)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes", VARIANTS, ids=lambda nodes: nodes[0].kind)
+def test_digest_changes_with_any_property_of_a_node(nodes):
+    graphs = [FixedGraph("net", (SOURCE, node), ("n",), "test 1") for node in nodes]
+    assert len({graph.digest for graph in graphs}) == len(nodes)
+
+
+def test_the_order_of_outputs_counts():
+    nodes = SOURCE, Activation("n", ("x",), (4, 2), SPEC, Function.RELU)
+    one, other = (FixedGraph("net", nodes, outputs, "test 1") for outputs in (("x", "n"), ("n", "x")))
+    assert one.digest != other.digest
+    assert [port.name for port in one.output_ports] == ["x", "n"]
+    assert [port.name for port in other.output_ports] == ["n", "x"]
+    assert [port.name for port in one.input_ports] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("clip", lambda fields: fields.pop("low")),
+        ("merge", lambda fields: fields.update(operation="power")),
+        ("reduce", lambda fields: fields.update(axes=None)),
+        ("reduce", lambda fields: fields.update(operation="minimum")),
+        ("window", lambda fields: fields.update(kernel="3")),
+        ("window", lambda fields: fields.update(fill=None)),
+        ("table", lambda fields: fields.update(index=3)),
+        ("dense", lambda fields: fields.update(name="other")),
+    ],
+)
+def test_damaged_nodes_are_refused(kind, change, tmp_path):
+    path = tmp_path / "graph.json"
+    save_graph(graph_of(kind, 0), path)
+    edit(path, lambda content: change(next(node for node in content["nodes"] if node["kind"] == kind)))
+    with pytest.raises(InputError, match=r"graph\.json|node '"):
+        load_graph(path)
 
 
 def test_codes_are_read_only():

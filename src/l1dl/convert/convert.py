@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l1dl.artifacts import atomic_directory
 from l1dl.card import HlsCard
 from l1dl.convert.check import check_against_keras
 from l1dl.convert.model_graph import read_model_graph
-from l1dl.convert.quantisers import quantiser_spec
-from l1dl.convert.support import check_supported
-from l1dl.errors import InputError, ToolMissingError, UnsupportedError
+from l1dl.convert.prepare import Prepared, prepare
+from l1dl.convert.readers.common import spec_of
+from l1dl.convert.reference import predict_rows
+from l1dl.convert.scaling import short_scaling
+from l1dl.convert.writer import Facts
+from l1dl.errors import ToolMissingError, UnsupportedError
 from l1dl.fixed import FixedSpec
 from l1dl.graph import FixedGraph, check_design_name
+from l1dl.ports import Arrays, Port, Ports, as_rows, split
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +43,13 @@ class HlsProject:
     top
         Name of the C++ top function.
     inputs, outputs
-        Numbers of input and output values.
+        Its ports, in the order of its arguments.
     """
 
     directory: Path
     top: str
-    inputs: int
-    outputs: int
+    inputs: Ports
+    outputs: Ports
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,20 @@ def convert_model(
     *,
     settings: HlsCard = HlsCard(),  # noqa: B008  frozen
     name: str | None = None,
-    samples: npt.NDArray[np.float32] | None = None,
+    samples: Arrays | None = None,
 ) -> Conversion:
     """Convert a QKeras model exactly.
 
     Parameters
     ----------
     model
-        A Keras 3 model of QKeras layers with an input quantiser and logits as outputs.
+        A functional or sequential Keras 3 model of QKeras layers, with a quantiser behind each input.
     directory
         Where the HLS project is written; an older project there is replaced.
     name
         Name of the firmware; that of the model by default.
     samples
-        Inputs of shape (N, F) for the project's test bench.
+        Inputs for the project's test bench: an array for each input.
 
     Raises
     ------
@@ -86,65 +89,120 @@ def convert_model(
     ToolMissingError
         hls4ml is not installed.
     """
-    check_supported(model)
+    prepared = prepare(model)
     top = check_design_name(name or model.name)
+    if top in prepared.ports:
+        msg = f"input {top!r} has the name of the firmware, which C++ does not allow; rename one of them"
+        raise UnsupportedError(msg)
     with tempfile.TemporaryDirectory() as scratch, atomic_directory(directory) as project:
-        bench = _write_test_bench(model, samples, Path(scratch))
-        model_graph = _run_hls4ml(model, project, top, settings, bench)
+        bench = _write_test_bench(model, _ports_of(prepared), samples, Path(scratch))
+        model_graph = _run_hls4ml(prepared, project, top, settings, bench)
+        facts = _find_facts(prepared, model_graph)
+        if facts != Facts():
+            prepared = prepare(model, facts)
+            model_graph = _run_hls4ml(prepared, project, top, settings, bench)
         graph = read_model_graph(model_graph, top)
-        check_against_keras(model, graph)
+        check_against_keras(prepared, graph)
         _check_resolution(model_graph, settings)
         with _captured_output():
             model_graph.write()
-    shape = (int(np.prod(graph.inputs[0].shape)), int(np.prod(graph[graph.outputs[0]].shape)))
-    return Conversion(HlsProject(directory, top, *shape), graph)
+    return Conversion(HlsProject(directory, top, graph.input_ports, graph.output_ports), graph)
 
 
-def input_type(model: Any) -> FixedSpec:
-    """Return the type of the firmware's input port: that of the model's input quantiser."""
-    check_supported(model)
-    quantiser = next(layer for layer in model.layers if type(layer).__name__ == "QActivation").activation
-    return quantiser_spec(quantiser)
+def input_ports(model: Any) -> Ports:
+    """Return the firmware's input ports: each has the type of the quantiser behind it."""
+    return _ports_of(prepare(model))
 
 
-def _run_hls4ml(model: Any, directory: Path, top: str, settings: HlsCard, bench: tuple[str | None, str | None]) -> Any:
+def _ports_of(prepared: Prepared) -> Ports:
+    return tuple(
+        Port(name, tuple(tensor.shape[1:]), prepared.ports[name])
+        for tensor in prepared.model.inputs
+        for name in [tensor._keras_history.operation.name]
+    )
+
+
+def hls_type(spec: FixedSpec, *, whole: bool = False) -> str:
+    """Return a type as hls4ml writes it; `whole` numbers can count the entries of a table."""
+    sign = "" if spec.signed else "u"
+    if whole and spec.fraction == 0:
+        return f"ap_{sign}int<{spec.width}>"
+    return f"ap_{sign}fixed<{spec.width},{spec.integer},AP_{spec.rounding.value},AP_{spec.overflow.value}>"
+
+
+def _run_hls4ml(prepared: Prepared, directory: Path, top: str, settings: HlsCard, bench: tuple[str, str] | None) -> Any:
     """Run hls4ml's conversion and optimiser passes in bit-exact mode."""
     try:
-        import hls4ml
+        from hls4ml.converters import create_config, parse_keras_v3_model
+        from hls4ml.model import ModelGraph
     except ImportError as error:
         msg = f"hls4ml cannot be imported ({error}); install it: pip install 'l1dl[qkeras]'"
         raise ToolMissingError(msg) from error
-    from l1dl.convert.qkeras_handlers import register
+    from l1dl.convert import bit_exact, truth_table
+    from l1dl.convert.qkeras_handlers import handlers
 
-    register()
-    with _captured_output():
-        config = hls4ml.utils.config_from_keras_model(model, granularity="name", backend=settings.backend)
-        config["Model"]["Strategy"] = settings.strategy.capitalize()
-        entry = model.inputs[0]._keras_history.operation.name  # the input layer, which a Sequential model hides
-        port = quantiser_spec(next(layer for layer in model.layers if type(layer).__name__ == "QActivation").activation)
-        if entry not in config["LayerName"]:
-            msg = f"hls4ml does not know the input {entry!r}; its layers are {sorted(config['LayerName'])}"
-            raise UnsupportedError(msg)
-        config["LayerName"][entry]["Precision"]["result"] = f"ap_fixed<{port.width},{port.integer}>"
+    bit_exact.install()
+    truth_table.install()
+    model = prepared.model
+    with _captured_output(), handlers():
         try:
-            return hls4ml.converters.convert_from_keras_model(
-                model,
+            layers, inputs, outputs, _ = parse_keras_v3_model(model, allow_da_fallback=False, allow_v2_fallback=False)
+            config = create_config(
                 output_dir=str(directory),
                 project_name=top,
-                input_data_tb=bench[0],
-                output_data_tb=bench[1],
                 backend=settings.backend,
                 part=settings.part,
                 clock_period=settings.clock_period_ns,
                 io_type=settings.io_type,
-                hls_config=config,
-                bit_exact=True,
-                allow_da_fallback=False,
-                allow_v2_fallback=False,
             )
-        except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
+            config |= {"KerasModel": model, "InputData": None, "OutputPredictions": None}
+            if bench is not None:
+                config |= {"InputData": bench[0], "OutputPredictions": bench[1]}
+            config["HLSConfig"] = {
+                "Model": {
+                    "Precision": {"default": "fixed<16,6>"},
+                    "ReuseFactor": 1,
+                    "Strategy": settings.strategy.capitalize(),
+                    "BitExact": True,
+                },
+                "LayerName": _precisions(prepared, layers),
+            }
+            return ModelGraph.from_layer_list(config, layers, inputs, outputs)
+        except (ValueError, KeyError, TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
+            if isinstance(error, UnsupportedError):
+                raise
             msg = f"hls4ml cannot convert model {model.name!r}: {error}"
             raise UnsupportedError(msg) from error
+
+
+def _precisions(prepared: Prepared, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return layer name → the type of its result, for inputs and quantisers; the pass finds all others."""
+    found = {
+        each["name"]: str(each["activation_quantizer"].hls_type) for each in layers if "activation_quantizer" in each
+    }
+    counting = {name for each in layers if each["class_name"] == "Embedding" for name in each["inputs"]}
+    found |= {name: hls_type(spec, whole=name in counting) for name, spec in prepared.ports.items()}
+    return {name: {"Precision": {"result": precision}} for name, precision in found.items()}
+
+
+def _find_facts(prepared: Prepared, model_graph: Any) -> Facts:
+    """Return what the types that hls4ml found say about layers that it would compute differently from Keras."""
+    ends = ("pad_top", "pad_bottom", "pad_left", "pad_right")
+    # hls4ml fills an unsigned type with half of its range, not with the lowest value.
+    pools = [
+        layer.name
+        for layer in model_graph.get_layers()
+        if layer.class_name in ("Pooling1D", "Pooling2D")
+        and layer.get_attr("pool_op") == "Max"
+        and any(layer.get_attr(end, 0) for end in ends)
+        and not layer.get_input_variable().type.precision.signed
+    ]
+    scalings = {}
+    for name, (layer, quantiser) in prepared.wide.items():
+        node = model_graph.graph[name]
+        scale = np.asarray(node.weights["scale"].data, dtype=np.float64)
+        scalings[name] = short_scaling(layer, quantiser, scale, spec_of(node.get_input_variable().type.precision))
+    return Facts(frozenset(pools), scalings)
 
 
 def _check_resolution(model_graph: Any, settings: HlsCard) -> None:
@@ -168,18 +226,13 @@ def _check_resolution(model_graph: Any, settings: HlsCard) -> None:
             raise UnsupportedError(msg)
 
 
-def _write_test_bench(
-    model: Any, samples: npt.NDArray[np.float32] | None, scratch: Path
-) -> tuple[str | None, str | None]:
+def _write_test_bench(model: Any, ports: Ports, samples: Arrays | None, scratch: Path) -> tuple[str, str] | None:
     """Write the inputs and the Keras outputs of the project's test bench as npy files; return their paths."""
     if samples is None:
-        return None, None
-    if samples.ndim != 2 or samples.shape[1] != model.inputs[0].shape[1]:
-        msg = f"samples of shape {samples.shape} do not fit the model's input (N, {model.inputs[0].shape[1]})"
-        raise InputError(msg)
-    chosen = samples[:TEST_BENCH_EVENTS]
+        return None
+    chosen = as_rows(samples, ports)[:TEST_BENCH_EVENTS]
     np.save(scratch / "inputs.npy", chosen)
-    np.save(scratch / "outputs.npy", np.asarray(model.predict(chosen, verbose=0)))
+    np.save(scratch / "outputs.npy", predict_rows(model, split(chosen, ports), ports))
     return str(scratch / "inputs.npy"), str(scratch / "outputs.npy")
 
 

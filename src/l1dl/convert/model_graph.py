@@ -9,7 +9,7 @@ from l1dl.convert.readers import READERS
 from l1dl.convert.readers.common import source_of
 from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Node
+from l1dl.nodes import Input, Node
 
 
 def read_model_graph(model_graph: Any, name: str) -> FixedGraph:
@@ -25,6 +25,10 @@ def read_model_graph(model_graph: Any, name: str) -> FixedGraph:
     UnsupportedError
         A node has no exact reading.
     """
+    io_type = model_graph.config.get_config_value("IOType")
+    if io_type != "io_parallel":
+        msg = f"hls4ml's io_type is {io_type!r}; the arithmetic of l1dl's graphs is that of io_parallel"
+        raise UnsupportedError(msg)
     nodes: list[Node] = []
     for layer in model_graph.get_layers():
         reader = READERS.get(layer.class_name)
@@ -32,5 +36,7 @@ def read_model_graph(model_graph: Any, name: str) -> FixedGraph:
             msg = f"hls4ml made a node {layer.name!r} of kind {layer.class_name}, which l1dl does not read"
             raise UnsupportedError(msg)
         nodes.extend(reader(layer))
+    inputs = [source_of(model_graph, tensor) for tensor in model_graph.inputs]
+    nodes.sort(key=lambda node: inputs.index(node.name) if isinstance(node, Input) else len(inputs))
     outputs = tuple(source_of(model_graph, output) for output in model_graph.outputs)
     return FixedGraph(name, tuple(nodes), outputs, f"hls4ml {version('hls4ml')}")

@@ -1,32 +1,83 @@
-"""Teach hls4ml 1.3.0 to read QKeras layers on Keras 3.
+"""Teach hls4ml 1.3.0 to read QKeras layers on Keras 3, and the layers of Keras that it reads on Keras 2 only.
 
-hls4ml's parsers for QKeras expect Keras 2: a layer's configuration and a weight reader. The handler
-below hands them both, for one layer at a time. hls4ml's quantiser wrapper calls ``.numpy()`` on its
-result, which JAX arrays lack; `_Quantiser` converts them instead. Both go when an hls4ml release
-reads QKeras on Keras 3 itself.
+hls4ml's parsers for Keras 2 expect a layer's configuration and a weight reader. The handler below hands them
+both, for one layer at a time. hls4ml's quantiser wrapper calls ``.numpy()`` on its result, which JAX arrays
+lack; `_Quantiser` converts them instead. All of it goes when an hls4ml release reads QKeras on Keras 3 itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from l1dl.convert import activations
 from l1dl.models.backend import import_keras
 
-HANDLED = ("QDense", "QActivation", "BatchNormalization")
+PARSED = (
+    "QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QSeparableConv1D", "QSeparableConv2D", "BatchNormalization",
+    "Embedding", "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D",
+)  # fmt: skip
+"""Layers that hls4ml's parsers for Keras 2 read."""
+
+Descriptions = tuple[dict[str, Any], ...]
 
 
 def register() -> None:
     """Register the handlers with hls4ml; calling it again does nothing new."""
     from hls4ml.converters.keras_v3 import layer_handlers
 
-    for kind in HANDLED:
-        layer_handlers[kind] = _handle
+    for kind in PARSED:
+        layer_handlers[kind] = _parse
+    for kind in activations.QUANTISING:
+        layer_handlers[kind] = _activation
 
 
-def _handle(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+@contextlib.contextmanager
+def handlers() -> Iterator[None]:
+    """Register the handlers, and for a time also those that take the place of hls4ml's own."""
+    from hls4ml.converters.keras_v3 import layer_handlers
+
+    register()
+    before = dict(layer_handlers)
+    inner = layer_handlers["keras.src.layers.core.input_layer.InputLayer"]
+
+    def read_input(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Descriptions:
+        """Describe an input whose type is given, and not hls4ml's to find."""
+        return tuple({**each, "trusted": True} for each in inner(layer, inputs, outputs))
+
+    for key in list(layer_handlers):
+        if key.rpartition(".")[2] in activations.HANDLERS:
+            layer_handlers[key] = _activation
+    layer_handlers["keras.src.layers.core.input_layer.InputLayer"] = read_input
+    try:
+        yield
+    finally:
+        layer_handlers.clear()
+        layer_handlers.update(before)
+
+
+def _activation(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Descriptions:
+    kind = type(layer).__name__
+    activations.check_activation(f"layer {layer.name!r} ({kind})", layer)
+    return tuple(_kept(each) for each in activations.HANDLERS[kind](layer, inputs, outputs))
+
+
+def _kept(description: dict[str, Any]) -> dict[str, Any]:
+    """Keep a conversion as a layer of its own.
+
+    hls4ml moves the type of ``linear`` to the layer before it, even if that is a quantiser, a model output or a
+    layer that must not change its type, and drops it where it repeats a type. It looks for the name in lower case.
+    """
+    own = description.get("trusted", False) or description["name"].endswith("_copy")
+    if description.get("activation") == "linear" and own:
+        return {**description, "activation": "Linear"}
+    return description
+
+
+def _parse(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Descriptions:
     """Return hls4ml's description of one layer, made by its Keras 2 parser."""
     from hls4ml.converters.keras_v2_to_hls import layer_handlers as parsers
 
@@ -37,9 +88,10 @@ def _handle(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[
         [list(tensor.shape) for tensor in inputs],
         _Weights(layer),
     )
-    for role in ("weight_quantizer", "bias_quantizer"):
-        if description.get(role) is not None:
-            description[role] = _quantiser(description[role].qkeras_config)
+    for role in ("weight", "depthwise", "pointwise", "bias"):
+        quantiser = description.get(f"{role}_quantizer")
+        if quantiser is not None:
+            description[f"{role}_quantizer"] = _quantiser(quantiser.qkeras_config)
     description["input_keras_tensor_names"] = [tensor.name for tensor in inputs]
     description["output_keras_tensor_names"] = [tensor.name for tensor in outputs]
     return (description,)

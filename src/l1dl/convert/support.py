@@ -1,4 +1,4 @@
-"""Which layers, quantisers and options l1dl converts exactly; everything else is refused by name."""
+"""Which layers l1dl converts exactly; everything else is refused by name."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from l1dl.errors import UnsupportedError
 from l1dl.graph import check_identifier
 from l1dl.reserved import RESERVED
 
-_EXACT_OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "quantized_bits": {
-        "alpha": (1,),
-        "symmetric": (0,),
-        "keep_negative": (1,),
-        "use_stochastic_rounding": (False,),
-        "qnoise_factor": (1,),
-        "scale_axis": (None,),
-        "elements_per_scale": (None,),
-        "post_training_scale": (None,),
-    },
-    "quantized_relu": {
-        "use_sigmoid": (0,),
-        "negative_slope": (0,),
-        "use_stochastic_rounding": (False,),
-        "relu_upper_bound": (None,),
-        "is_quantized_clip": (True,),
-        "qnoise_factor": (1,),
-        "enable_bitshift": (False,),
-    },
-}
-"""Quantiser → option → values that the firmware reproduces exactly."""
+IDENTITIES = (
+    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
+    "SpatialDropout1D", "SpatialDropout2D",
+)  # fmt: skip
+"""Layers that do nothing at inference."""
 
-_LAYERS = ("InputLayer", "QDense", "QActivation", "BatchNormalization")
+
+_ATTRIBUTES = """
+accum_t activ_param activation activation_quantizer algorithm align_corners apply_reset_gate axis beta_data
+beta_quantizer bias bias_data bias_precision bias_quantizer bias_t bitwidth class_name collapse config_cpp
+conv_implementation count_pad crop_bottom crop_left crop_right crop_top data_format data_reader depth depth_multiplier
+depthwise depthwise_accum_t depthwise_data depthwise_quantizer depthwise_result_t depthwise_t dilation dim direction
+embeddings embeddings_data embeddings_t epsilon equation exp_table_size exp_table_t expr_t expression filt_height
+filt_width function_cpp fusible gamma_data gamma_quantizer group height height_factor implementation in_height
+in_width include_header index index_t inp_norm_t input_shape inputs instructions interpolation inv_inp_t inv_table_t
+keepdims kernel layer_list lut_functions mask_kbi mean_data mean_quantizer merge_mode min_height min_width module
+n_chan n_dim n_filt n_in n_inner n_out n_outer n_partitions n_time_steps n_timesteps name narrow op out_height
+out_shape out_width output_shape overrides pad_bottom pad_left pad_right pad_top parallelization_factor param
+param_data param_t perm perm_str pointwise pointwise_accum_t pointwise_data pointwise_quantizer pointwise_t
+pool_height pool_op pool_width quantize quantizer quantizer_precision recurrent_activation recurrent_bias
+recurrent_weight result_t return_sequences return_state reuse_factor rounding_mode scale scale_data scale_precision
+scale_quantizer scale_t seq_len shift shift_prec shift_t signed skip slope slope_prec slope_t static strategy
+stride_height stride_width table table_data table_size table_t target_cycles target_shape threshold time_major trace
+trusted unscaled use_beta use_bias use_gamma value variance_data variance_quantizer vocab_size weight weight_data
+weight_quantizer weight_t width width_factor wrapped_layer zero_bias zeropt
+"""
+"""Names of attributes of hls4ml's layers."""
+
+MISREAD = frozenset((*_ATTRIBUTES.split(), *"input"))
+"""Names of layers that hls4ml misreads, so that conversion renames them.
+
+It keeps a layer's result among the layer's attributes, under the layer's name (a ``Permute`` called ``perm`` loses
+its permutation), and to reserve the name ``input`` it reserves each letter of it.
+"""
 
 
 def check_supported(model: Any) -> None:
@@ -42,77 +52,28 @@ def check_supported(model: Any) -> None:
     UnsupportedError
         The text names the layer, the option, its value and what to use instead.
     """
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        msg = f"model {model.name!r} has {counts}; one of each is supported"
-        raise UnsupportedError(msg)
-    first = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"][:1]
-    if not first or type(first[0]).__name__ != "QActivation":
-        msg = (
-            f"model {model.name!r} has no input quantiser, so its firmware would truncate the inputs; "
-            "begin it with QActivation(quantized_bits(bits, integer, alpha=1))"
-        )
-        raise UnsupportedError(msg)
-    for layer in model.layers:
-        _check_layer(layer)
-    if type(first[0].activation).__name__ != "quantized_bits":
-        msg = (
-            f"layer {first[0].name!r} (QActivation) has quantiser {type(first[0].activation).__name__} at the input; "
-            "hls4ml needs quantized_bits there"
-        )
-        raise UnsupportedError(msg)
+    from l1dl.convert.prepare import prepare
+
+    prepare(model)
 
 
-def _check_layer(layer: Any) -> None:
-    kind = type(layer).__name__
-    where = f"layer {layer.name!r} ({kind})"
-    if kind not in _LAYERS:
-        msg = f"{where} is not supported; supported are {', '.join(_LAYERS)}"
-        raise UnsupportedError(msg)
+def kind_of(layer: Any) -> str:
+    """Return the class of a layer."""
+    return type(layer).__name__
+
+
+def where_of(layer: Any) -> str:
+    """Return how errors call a layer."""
+    return f"layer {layer.name!r} ({kind_of(layer)})"
+
+
+def check_name(layer: Any) -> str:
+    """Return the name of a layer if it can stand in generated code."""
     check_identifier(layer.name)
+    if "__" in layer.name:
+        msg = f"{where_of(layer)}: two underscores stand between a layer and its parts; rename the layer"
+        raise UnsupportedError(msg)
     if layer.name in RESERVED:
-        msg = f"{where}: the name {layer.name!r} is a keyword of the generated code; rename the layer"
+        msg = f"{where_of(layer)}: the name {layer.name!r} is a keyword of the generated code; rename the layer"
         raise UnsupportedError(msg)
-    if len(layer._inbound_nodes) > 1:
-        msg = f"{where} is used {len(layer._inbound_nodes)} times; shared layers are not supported"
-        raise UnsupportedError(msg)
-    if len(layer.output.shape) != 2:
-        msg = f"{where} has an output of shape {layer.output.shape}; only vectors (batch, size) are supported"
-        raise UnsupportedError(msg)
-    if kind == "QDense":
-        _check_quantiser(where, "kernel_quantizer", layer.kernel_quantizer_internal, ("quantized_bits",))
-        if layer.use_bias:
-            _check_quantiser(where, "bias_quantizer", layer.bias_quantizer_internal, ("quantized_bits",))
-        if layer.activation is not None and getattr(layer.activation, "__name__", "") != "linear":
-            msg = f"{where} has an activation of its own; use a QActivation layer behind it"
-            raise UnsupportedError(msg)
-    elif kind == "QActivation":
-        _check_quantiser(where, "activation", layer.activation, tuple(_EXACT_OPTIONS))
-        _check_fraction(where, layer.activation)
-    elif kind == "BatchNormalization" and layer.trainable:
-        msg = f"{where} is trainable; only a frozen scaling in front of a quantiser converts exactly (trainable=False)"
-        raise UnsupportedError(msg)
-
-
-def _check_fraction(where: str, quantiser: Any) -> None:
-    """Refuse types of whole numbers: hls4ml makes them integer types, which neither round nor saturate."""
-    name, bits, integer = type(quantiser).__name__, int(quantiser.bits), int(quantiser.integer)
-    if bits - integer - (name == "quantized_bits") <= 0:
-        msg = (
-            f"{where}: {name}({bits}, {integer}) has no fractional bit, and hls4ml would neither round nor saturate; "
-            "use more bits or fewer integer bits"
-        )
-        raise UnsupportedError(msg)
-
-
-def _check_quantiser(where: str, option: str, quantiser: Any, allowed: tuple[str, ...]) -> None:
-    name = type(quantiser).__name__
-    if quantiser is None or name not in allowed:
-        found = "no quantiser" if quantiser is None else f"quantiser {getattr(quantiser, '__name__', name)}"
-        msg = f"{where} has {found} as {option}; supported are {', '.join(allowed)}"
-        raise UnsupportedError(msg)
-    for key, values in _EXACT_OPTIONS[name].items():
-        value = getattr(quantiser, key, values[0])
-        if not any(value is exact or (isinstance(value, (int, float)) and value == exact) for exact in values):
-            msg = f"{where}: {name} with {key}={value!r} has no exact firmware; use {key}={values[0]!r}"
-            raise UnsupportedError(msg)
+    return str(layer.name)

@@ -26,23 +26,38 @@ template <typename Port> std::size_t words_of(const Port &port) { return sizeof 
 
 std::uint64_t mask(unsigned width) { return width == 64 ? ~0ULL : (1ULL << width) - 1; }
 
-void put(std::vector<std::uint64_t> &words, std::size_t bit, unsigned width, std::uint64_t value) {
-    const std::size_t word = bit / 64, shift = bit % 64;
-    value &= mask(width);
-    words[word] |= value << shift;
-    if (shift + width > 64)
-        words[word + 1] |= value >> (64 - shift);
-}
+// One value's bits in a port: where they start, and how they become a code.
+struct Slot {
+    std::size_t word;
+    unsigned shift, width;
+    std::uint64_t bits, sign; // masks of all bits and of the sign; no sign where unsigned
 
-std::int64_t get(const std::vector<std::uint64_t> &words, std::size_t bit, unsigned width, bool is_signed) {
-    const std::size_t word = bit / 64, shift = bit % 64;
-    std::uint64_t value = words[word] >> shift;
-    if (shift + width > 64)
-        value |= words[word + 1] << (64 - shift);
-    value &= mask(width);
-    if (is_signed && (value >> (width - 1)) & 1)
-        value |= ~mask(width);
-    return static_cast<std::int64_t>(value);
+    void put(std::vector<std::uint64_t> &words, std::uint64_t code) const {
+        code &= bits;
+        words[word] |= code << shift;
+        if (shift + width > 64)
+            words[word + 1] |= code >> (64 - shift);
+    }
+
+    std::int64_t get(const std::vector<std::uint64_t> &words) const {
+        std::uint64_t code = words[word] >> shift;
+        if (shift + width > 64)
+            code |= words[word + 1] << (64 - shift);
+        code &= bits;
+        return static_cast<std::int64_t>((code ^ sign) - sign); // two's complement from the sign upwards
+    }
+};
+
+std::vector<Slot> slots(const std::uint32_t *widths, const std::uint8_t *is_signed, std::uint32_t count) {
+    std::vector<Slot> result;
+    std::size_t bit = 0;
+    for (std::uint32_t index = 0; index < count; ++index) {
+        const unsigned width = widths[index];
+        const std::uint64_t sign = is_signed && is_signed[index] ? 1ULL << (width - 1) : 0;
+        result.push_back({bit / 64, unsigned(bit % 64), width, mask(width), sign});
+        bit += width;
+    }
+    return result;
 }
 
 } // namespace
@@ -51,7 +66,10 @@ struct L1dlRun {
     const std::int64_t *codes;   // (events, n_inputs): what enters, in order
     const std::uint8_t *control; // (cycles): bit 0 in_valid, bit 1 rst
     std::uint64_t cycles;
-    std::uint32_t n_inputs, input_width, n_outputs, output_width, output_signed, seed;
+    std::uint32_t n_inputs, n_outputs;
+    const std::uint32_t *input_widths, *output_widths; // bits of each value, in the order of a row
+    const std::uint8_t *output_signed;                 // whether each output value is two's complement
+    std::uint32_t seed;
     std::int64_t *outputs;         // (capacity, n_outputs): what comes out, in order
     std::uint64_t *output_cycles;  // (capacity): the cycle in which it was valid
     std::uint64_t capacity;
@@ -77,6 +95,9 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
     }
 #endif
     std::vector<std::uint64_t> input(words_of(dut->in_data) + 1), output(words_of(dut->out_data) + 1);
+    const auto inputs = slots(run->input_widths, nullptr, run->n_inputs);
+    const auto outputs = slots(run->output_widths, run->output_signed, run->n_outputs);
+    const std::size_t used = inputs.back().word * 64 + inputs.back().shift + inputs.back().width;
     std::uint64_t noise = 0x9E3779B97F4A7C15ULL ^ run->seed;
     const std::int64_t *event = run->codes;
     run->produced = 0;
@@ -84,12 +105,11 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
         const bool valid = run->control[cycle] & 1;
         if (valid) {
             std::fill(input.begin(), input.end(), 0);
-            for (std::uint32_t index = 0; index < run->n_inputs; ++index)
-                put(input, std::size_t(index) * run->input_width, run->input_width, *event++);
+            for (const Slot &slot : inputs)
+                slot.put(input, *event++);
         } else { // what stands at the port without in_valid must not matter
             for (auto &word : input)
                 word = noise = noise * 6364136223846793005ULL + 1442695040888963407ULL;
-            const std::size_t used = std::size_t(run->n_inputs) * run->input_width;
             for (std::size_t word = 0; word < input.size(); ++word) {
                 const std::size_t from = word * 64;
                 if (from >= used)
@@ -107,9 +127,9 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
             if (run->produced < run->capacity) {
                 read_port(dut->out_data, output);
                 run->output_cycles[run->produced] = cycle;
-                for (std::uint32_t index = 0; index < run->n_outputs; ++index)
-                    run->outputs[run->produced * run->n_outputs + index] =
-                        get(output, std::size_t(index) * run->output_width, run->output_width, run->output_signed);
+                std::int64_t *row = run->outputs + run->produced * run->n_outputs;
+                for (const Slot &slot : outputs)
+                    *row++ = slot.get(output);
             }
             ++run->produced;
         }

@@ -9,30 +9,34 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.cosim.protocol import START, stream
-from l1dl.cosim.verilate import Ports, Simulation
+from l1dl.cosim.verilate import Simulation
 from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Codes, decode
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Input
+from l1dl.ports import decode_rows
+from l1dl.rtl.layout import register_widths
 from l1dl.rtl.lower import lower
 from l1dl.rtl.project import RtlDesign
 
 
 def first_wrong_layer(graph: FixedGraph, codes: Codes) -> str | None:
-    """Return the first node whose ALIR program differs from the emulator on `codes`; None if none does."""
+    """Return the first node whose ALIR program differs from the emulator on rows of codes; None if none does."""
     trace = Emulator(graph).trace(codes)
-    values = decode(codes.reshape(len(codes), -1), graph.inputs[0].result)
-    for node in graph.nodes:
-        if isinstance(node, Input):
-            continue
+    nodes = [node for node in graph.nodes if not isinstance(node, Input)]
+    program = lower(graph, tuple(node.name for node in nodes))
+    values = program.predict(decode_rows(codes, graph.input_ports), n_threads=1)
+    position = 0
+    for node in nodes:
         expected = decode(trace[node.name].reshape(len(codes), -1), node.result)
-        if np.any(lower(graph, (node.name,)).predict(values, n_threads=1) != expected):
+        if np.any(values[:, position : position + node.size] != expected):
             return node.name
+        position += node.size
     return None
 
 
 def first_wrong_stage(
-    design: RtlDesign, sources: dict[str, str], ports: Ports, codes: Codes, work: Path, waveform: Path
+    design: RtlDesign, sources: dict[str, str], codes: Codes, work: Path, waveform: Path
 ) -> int | None:
     """Return the first pipeline stage whose registers differ from its ALIR program, and write a VCD of the events.
 
@@ -41,19 +45,19 @@ def first_wrong_stage(
     sources
         The design with probes.
     codes
-        Input codes of the events that came out wrong.
+        Rows of input codes of the events that came out wrong.
 
     Returns
     -------
     Index of the stage; None if every register is right (then the fault is outside the stages).
     """
-    widths = [int(design.stages[0].inp_kifs.sum()), *(int(stage.out_kifs.sum()) for stage in design.stages)]
-    simulation = Simulation(sources, design.top, ports, work, probe_bits=sum(widths))
+    widths = register_widths(design.stages)
+    simulation = Simulation(sources, design.top, design.inputs, design.outputs, work, probe_bits=sum(widths))
     control = stream(len(codes), design.latency_cycles + 1)
     outcome = simulation.run(codes, control, waveform=waveform)
     assert outcome.probes is not None, "the simulation was built with probes"
     bits = np.unpackbits(outcome.probes.view(np.uint8), axis=1, bitorder="little")
-    values = decode(codes, ports.input_spec)
+    values = decode_rows(codes, design.inputs)
     for index, stage in enumerate(design.stages):
         values = stage.predict(values, n_threads=1)
         low = sum(widths[: index + 1])
@@ -81,11 +85,12 @@ def layers_of_stage(graph: FixedGraph, stage: int, stages: int) -> list[str]:
     """Return the layers that a pipeline stage computes parts of, by the compiler's estimate of the delays."""
     nodes = [node for node in graph.nodes if not isinstance(node, Input)]
     program = lower(graph, tuple(node.name for node in nodes))
-    ends, position = [], 0
+    ends = dict.fromkeys((node.name for node in graph.inputs), 0.0)
+    position = 0
     for node in nodes:
-        size = int(np.prod(node.shape))
-        ends.append(max(program.out_latency[position : position + size]))
-        position += size
-    low, high = ends[-1] * stage / stages, ends[-1] * (stage + 1) / stages
-    starts = [0.0, *ends[:-1]]
-    return [node.name for node, start, end in zip(nodes, starts, ends, strict=True) if start < high and end > low]
+        ends[node.name] = max(program.out_latency[position : position + node.size])
+        position += node.size
+    total = max(ends.values())
+    low, high = total * stage / stages, total * (stage + 1) / stages
+    starts = {node.name: max(ends[source] for source in node.inputs) for node in nodes}
+    return [node.name for node in nodes if starts[node.name] < high and ends[node.name] > low]

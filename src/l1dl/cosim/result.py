@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from l1dl.emulate.compare import Agreement
 
@@ -24,6 +24,31 @@ class SelfTest:
     fault: str
     events: int
     mismatches: int
+
+
+@dataclass(frozen=True)
+class VhdlCheck:
+    """The verdict on the VHDL of the design.
+
+    Attributes
+    ----------
+    agreement
+        Emulator against VHDL; None if the VHDL was written but not simulated.
+    reason
+        Why it was not simulated; None if it was.
+    vectors
+        Number of events of each kind of stimulus, a part of those of the Verilog; empty if it was not simulated.
+    simulator
+        Program and version; None if it was not simulated.
+    seconds
+        Time that analysis and simulation took, in s; None if it was not simulated.
+    """
+
+    agreement: Agreement | None
+    reason: str | None
+    vectors: dict[str, int] = field(default_factory=dict)
+    simulator: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,8 @@ class CosimReport:
         Time that Verilator and the C++ compiler took, in s.
     self_test
         The injected fault; None if the test was not run.
+    vhdl
+        The verdict on the VHDL; None if the design is in Verilog only.
     """
 
     agreement: Agreement
@@ -66,3 +93,4 @@ class CosimReport:
     events_per_s: float
     build_s: float
     self_test: SelfTest | None
+    vhdl: VhdlCheck | None = None

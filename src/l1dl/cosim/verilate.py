@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from l1dl.artifacts import atomic_path, digest_json
 from l1dl.errors import InputError
-from l1dl.fixed import Codes, FixedSpec
+from l1dl.fixed import Codes
+from l1dl.ports import Ports, count_values, value_specs
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool
 
 BUILD_LIMIT_S = 3600
@@ -24,16 +25,6 @@ BUILD_LIMIT_S = 3600
 
 VALID, RESET = np.uint8(1), np.uint8(2)
 """Bits of the control word of a cycle."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Numbers and types of the values at the ports of a design."""
-
-    inputs: int
-    input_spec: FixedSpec
-    outputs: int
-    output_spec: FixedSpec
 
 
 @dataclass(frozen=True)
@@ -61,10 +52,10 @@ class _Run(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("cycles", ctypes.c_uint64),
         ("n_inputs", ctypes.c_uint32),
-        ("input_width", ctypes.c_uint32),
         ("n_outputs", ctypes.c_uint32),
-        ("output_width", ctypes.c_uint32),
-        ("output_signed", ctypes.c_uint32),
+        ("input_widths", ctypes.c_void_p),
+        ("output_widths", ctypes.c_void_p),
+        ("output_signed", ctypes.c_void_p),
         ("seed", ctypes.c_uint32),
         ("outputs", ctypes.c_void_p),
         ("output_cycles", ctypes.c_void_p),
@@ -85,8 +76,8 @@ class Simulation:
         File name → Verilog.
     top
         Name of the top module.
-    ports
-        What stands at its ports.
+    inputs, outputs
+        What stands at its ports ``in_data`` and ``out_data``.
     work
         Directory for libraries and logs; a library of the same sources and tools is used again.
     probe_bits
@@ -100,12 +91,15 @@ class Simulation:
         One of them failed.
     """
 
-    def __init__(self, sources: Mapping[str, str], top: str, ports: Ports, work: Path, *, probe_bits: int = 0) -> None:
-        self.ports = ports
+    def __init__(
+        self, sources: Mapping[str, str], top: str, inputs: Ports, outputs: Ports, work: Path, *, probe_bits: int = 0
+    ) -> None:
+        self.inputs, self.outputs = inputs, outputs
         self._probe_words = -(-probe_bits // 64) + 1 if probe_bits else 0
-        self._library = ctypes.CDLL(str(_build(sources, top, work, debug=probe_bits > 0)))
-        self._library.l1dl_run.argtypes = [ctypes.POINTER(_Run)]
-        self._library.l1dl_run.restype = None
+        self.library = _build(sources, top, work, debug=probe_bits > 0)
+        self._functions = ctypes.CDLL(str(self.library))
+        self._functions.l1dl_run.argtypes = [ctypes.POINTER(_Run)]
+        self._functions.l1dl_run.restype = None
 
     def run(
         self, codes: Codes, control: npt.NDArray[np.uint8], *, seed: int = 1, waveform: Path | None = None
@@ -115,7 +109,7 @@ class Simulation:
         Parameters
         ----------
         codes
-            Input codes of shape (events, inputs), one for each control word with the bit `VALID`.
+            Rows of input codes, one for each control word with the bit `VALID`.
         control
             For each cycle the bits `VALID` (an event is presented) and `RESET`.
         seed
@@ -128,23 +122,23 @@ class Simulation:
         InputError
             The shapes do not fit each other or the ports.
         """
-        events = int(np.count_nonzero(control & VALID))
-        if codes.shape != (events, self.ports.inputs):
-            msg = f"codes of shape {codes.shape} do not fit {events} valid cycles of {self.ports.inputs} values"
-            raise InputError(msg)
+        check_shape(codes, control, self.inputs)
         codes, control = np.ascontiguousarray(codes, dtype=np.int64), np.ascontiguousarray(control)
-        outputs = np.empty((len(control), self.ports.outputs), dtype=np.int64)
+        outputs = np.empty((len(control), count_values(self.outputs)), dtype=np.int64)
         cycles = np.empty(len(control), dtype=np.uint64)
         probes = np.zeros((len(control), self._probe_words), dtype=np.uint64) if self._probe_words else None
+        input_widths = np.array([spec.width for spec in value_specs(self.inputs)], dtype=np.uint32)
+        output_widths = np.array([spec.width for spec in value_specs(self.outputs)], dtype=np.uint32)
+        output_signed = np.array([spec.signed for spec in value_specs(self.outputs)], dtype=np.uint8)
         run = _Run(
             codes=codes.ctypes.data,
             control=control.ctypes.data,
             cycles=len(control),
-            n_inputs=self.ports.inputs,
-            input_width=self.ports.input_spec.width,
-            n_outputs=self.ports.outputs,
-            output_width=self.ports.output_spec.width,
-            output_signed=self.ports.output_spec.signed,
+            n_inputs=len(input_widths),
+            n_outputs=len(output_widths),
+            input_widths=input_widths.ctypes.data,
+            output_widths=output_widths.ctypes.data,
+            output_signed=output_signed.ctypes.data,
             seed=seed,
             outputs=outputs.ctypes.data,
             output_cycles=cycles.ctypes.data,
@@ -153,8 +147,22 @@ class Simulation:
             probes=None if probes is None else probes.ctypes.data,
             probe_words=self._probe_words,
         )
-        self._library.l1dl_run(ctypes.byref(run))
+        self._functions.l1dl_run(ctypes.byref(run))
         return Outcome(outputs[: run.produced], cycles[: run.produced].astype(np.int64), probes)
+
+
+def check_shape(codes: Codes, control: npt.NDArray[np.uint8], inputs: Ports) -> None:
+    """Check that there is a row of codes for each control word with the bit `VALID`.
+
+    Raises
+    ------
+    InputError
+        There is not.
+    """
+    events = int(np.count_nonzero(control & VALID))
+    if codes.shape != (events, count_values(inputs)):
+        msg = f"codes of shape {codes.shape} do not fit {events} valid cycles of {count_values(inputs)} values"
+        raise InputError(msg)
 
 
 def _build(sources: Mapping[str, str], top: str, work: Path, *, debug: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Exact interval analysis: how large a sum of products can become, and which dtype computes it exactly.
+"""Exact interval analysis: which codes each node can reach, and which dtype computes a sum exactly.
 
 All values are integers times a power of two. If the sum of the absolute values of all products of a
 layer stays below 2**24 (2**53), then every partial sum, in any order, is an integer that float32
@@ -8,15 +8,66 @@ exact significand of p bits).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from l1dl.errors import UnsupportedError
-from l1dl.fixed import Codes, FixedSpec, Overflow, requantise
+from l1dl.fixed import Codes, FixedSpec, Overflow, Rounding, align, requantise
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Affine, Dense
+from l1dl.nodes import (
+    Activation,
+    Affine,
+    ArgMax,
+    Clip,
+    Dense,
+    Function,
+    Input,
+    LeakyRelu,
+    Merge,
+    Node,
+    Operation,
+    Rearrange,
+    Reduce,
+    Reduction,
+    Table,
+    Window,
+)  # fmt: skip
+
+MAXIMUM_BITS = 63
+"""The most bits, without the sign, of a number on its way through int64."""
+
+Range = tuple[int, int]
+"""The smallest and the largest code that can occur."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What is known of the values that a node reads.
+
+    Attributes
+    ----------
+    spec
+        Their type.
+    shape
+        Their shape, without the batch axis.
+    codes
+        The codes that they can reach.
+    """
+
+    spec: FixedSpec
+    shape: tuple[int, ...]
+    codes: Range
+
+    @property
+    def fraction(self) -> int:
+        """Number of fractional bits."""
+        return self.spec.fraction
 
 
 @dataclass(frozen=True)
@@ -35,13 +86,12 @@ class SumBound:
     dtype: npt.DTypeLike
 
 
-def sum_bound(weight: Codes, source: FixedSpec) -> SumBound:
-    """Bound the matrix product of codes of type `source` with `weight` of shape (n_in, n_out)."""
-    largest = max(source.maximum_code, -source.minimum_code)
-    total = largest * max((sum(abs(int(code)) for code in column) for column in weight.T), default=0)
-    bits = total.bit_length()
-    if bits > 63:
-        msg = f"a sum of products needs {bits} bits; at most 63 are supported: use fewer bits or inputs"
+def sum_bound(weight: Codes, low: int, high: int) -> SumBound:
+    """Bound the product of codes from `low` to `high` with `weight` of shape (…, n_in, n_out)."""
+    total = max(abs(low), abs(high)) * max(_column_sums(abs(weight)).flat, default=0)
+    bits = int(total).bit_length()
+    if bits > MAXIMUM_BITS:
+        msg = f"a sum of products needs {bits} bits; at most {MAXIMUM_BITS} are supported: use fewer bits or inputs"
         raise UnsupportedError(msg)
     dtype: npt.DTypeLike = np.int64
     if total <= 1 << 24:
@@ -51,56 +101,286 @@ def sum_bound(weight: Codes, source: FixedSpec) -> SumBound:
     return SumBound(bits, dtype)
 
 
-def check_graph(graph: FixedGraph) -> None:
+def check_graph(graph: FixedGraph) -> dict[str, Operand]:
     """Refuse graphs whose arithmetic the back ends cannot reproduce exactly.
+
+    Returns
+    -------
+    For each node what is known of its result, above all the range that it can reach.
 
     Raises
     ------
     UnsupportedError
-        The graph has not one input and one output, a saturating accumulator can overflow (its result
-        would depend on the order of the sum), or a value needs more than 63 bits.
+        The result of a sum would depend on its order, or a value needs more than 63 bits.
     """
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        msg = f"graph {graph.name!r} has {counts}; one of each is supported"
-        raise UnsupportedError(msg)
+    known: dict[str, Operand] = {}
     for node in graph.nodes:
-        if isinstance(node, Affine):
-            _check_affine(node, graph[node.inputs[0]].result)
-        elif isinstance(node, Dense):
-            _check_dense(node, graph[node.inputs[0]].result)
+        codes = _RANGES[type(node)](node, [known[name] for name in node.inputs])
+        known[node.name] = Operand(node.result, node.shape, codes)
+    return known
 
 
-def _check_affine(node: Affine, source: FixedSpec) -> None:
-    product_fraction = source.fraction + node.scale_spec.fraction
-    spread = product_fraction - node.offset_spec.fraction
-    bits = max(source.width + node.scale_spec.width + max(-spread, 0), node.offset_spec.width + max(spread, 0))
-    if bits > 62:
-        msg = f"layer {node.name!r} needs {bits} bits; at most 62 are supported"
+def _column_sums(weight: Codes) -> npt.NDArray[Any]:
+    """Return the exact sums along the axis before the last, as Python integers."""
+    largest = max(int(weight.max(initial=0)), -int(weight.min(initial=0)))
+    narrow = largest.bit_length() + weight.shape[-2].bit_length() <= MAXIMUM_BITS
+    sums: npt.NDArray[Any] = (weight if narrow else weight.astype(object)).sum(axis=-2)
+    return sums.astype(object)
+
+
+def _convert(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
+    """Return the range after a conversion to `spec` of a range of numbers with `fraction` fractional bits."""
+    low, high = _align(node, values, fraction, spec)
+    if is_inside((low, high), spec):
+        return low, high
+    if spec.overflow is Overflow.WRAP:
+        return spec.minimum_code, spec.maximum_code
+    if spec.overflow is Overflow.SAT_ZERO:
+        low, high = min(low, 0), max(high, 0)
+    lowest, highest = _limits(spec)
+    return min(max(low, lowest), highest), min(max(high, lowest), highest)
+
+
+def _align(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
+    """Return a range of numbers with the binary point and the rounding of `spec`: roundings are monotonic."""
+    low, high = values
+    _check_bits(node, low, high, shift=max(spec.fraction - fraction, 0))
+    ends = align(np.array([low, high]), fraction, spec)
+    return int(ends[0]), int(ends[1])
+
+
+def _check_bits(node: Node, *values: int, shift: int = 0) -> None:
+    largest = max(abs(value) for value in values)
+    bits = largest.bit_length() + shift
+    if largest and bits > MAXIMUM_BITS:
+        msg = f"layer {node.name!r} needs {bits} bits; at most {MAXIMUM_BITS} are supported: use narrower types"
         raise UnsupportedError(msg)
 
 
-def _check_dense(node: Dense, source: FixedSpec) -> None:
-    sum_bound(node.weight, source)
+def _limits(spec: FixedSpec) -> Range:
+    """Return the ends of the range that a conversion to `spec` leaves as it is."""
+    symmetric = spec.overflow is Overflow.SAT_SYM and spec.signed
+    return -spec.maximum_code if symmetric else spec.minimum_code, spec.maximum_code
+
+
+def is_inside(values: Range, spec: FixedSpec) -> bool:
+    """Say whether the overflow mode of `spec` leaves all codes of a range as they are."""
+    lowest, highest = _limits(spec)
+    return lowest <= values[0] and values[1] <= highest
+
+
+def _input(node: Node, _sources: Sequence[Operand]) -> Range:
+    return node.result.minimum_code, node.result.maximum_code
+
+
+def accumulator_range(node: Dense, source: Operand) -> tuple[Range, bool]:
+    """Return the range of a layer's accumulator, and whether it can overflow.
+
+    Raises
+    ------
+    UnsupportedError
+        It saturates and can overflow: the result would depend on the order of the sum.
+    """
     accumulator = node.accumulator
-    if accumulator.overflow is Overflow.WRAP:
-        return
-    widen = accumulator.fraction - source.fraction - node.weight_spec.fraction
-    bias = requantise(node.bias, node.bias_spec.fraction, accumulator)
-    for column, start in zip(node.weight.T, bias, strict=True):
-        weights = [int(code) for code in column]
-        high = sum(max(code * source.maximum_code, code * source.minimum_code) for code in weights)
-        low = sum(min(code * source.maximum_code, code * source.minimum_code) for code in weights)
-        if widen < 0:  # each product is rounded, by less than one code of the accumulator
-            spare = len(weights)
-            low, high = (low >> -widen) - spare * (low < 0), -(-high >> -widen) + spare * (high > 0)
-        else:
-            low, high = low << widen, high << widen
-        symmetric = accumulator.overflow is Overflow.SAT_SYM and accumulator.signed
-        lowest = -accumulator.maximum_code if symmetric else accumulator.minimum_code
-        if low + min(int(start), 0) < lowest or high + max(int(start), 0) > accumulator.maximum_code:
-            msg = (
-                f"layer {node.name!r}: its accumulator {accumulator} saturates and can overflow, so that the "
-                "result depends on the order of the sum; widen it or let it wrap"
-            )
-            raise UnsupportedError(msg)
+    sum_bound(node.weight, *source.codes)
+    _convert(node, (int(node.bias.min()), int(node.bias.max())), node.bias_spec.fraction, accumulator)
+    bias = requantise(node.bias, node.bias_spec.fraction, accumulator).astype(object)
+    # With zero in the range, these are the ends of the partial sums in any order.
+    products = [node.weight * end for end in (min(source.codes[0], 0), max(source.codes[1], 0))]
+    fraction = source.fraction + node.weight_spec.fraction
+    widen = max(accumulator.fraction - fraction, 0)
+    if accumulator.fraction < fraction:
+        products = [align(product, fraction, accumulator) for product in products]
+    low = (_column_sums(np.minimum(*products)).ravel() << widen) + np.minimum(bias, 0)
+    high = (_column_sums(np.maximum(*products)).ravel() << widen) + np.maximum(bias, 0)
+    ends = int(low.min()), int(high.max())
+    _check_bits(node, *ends)
+    if is_inside(ends, accumulator):
+        return ends, False
+    if accumulator.overflow is not Overflow.WRAP:
+        msg = (
+            f"layer {node.name!r}: its accumulator {accumulator} saturates and can overflow, so that the "
+            "result depends on the order of the sum; widen it or let it wrap"
+        )
+        raise UnsupportedError(msg)
+    return (accumulator.minimum_code, accumulator.maximum_code), True
+
+
+def _dense(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Dense)
+    values, _ = accumulator_range(node, sources[0])
+    return _convert(node, values, node.accumulator.fraction, node.result)
+
+
+def affine_codes(node: Affine, source: Operand) -> tuple[int, Codes, Codes]:
+    """Return the fractional bits of ``x * scale + offset``, and scale and offset shifted to give them."""
+    product_fraction = source.fraction + node.scale_spec.fraction
+    fraction = max(product_fraction, node.offset_spec.fraction)
+    return fraction, node.scale << (fraction - product_fraction), node.offset << (fraction - node.offset_spec.fraction)
+
+
+def _affine(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Affine)
+    source = sources[0]
+    fraction = max(source.fraction + node.scale_spec.fraction, node.offset_spec.fraction)
+    scale = np.atleast_1d(node.scale).astype(object) << (fraction - source.fraction - node.scale_spec.fraction)
+    offset = np.atleast_1d(node.offset).astype(object) << (fraction - node.offset_spec.fraction)
+    ends = [scale * end for end in sources[0].codes]
+    sums = [end + offset for end in ends]
+    low, high = int(np.minimum(*sums).min()), int(np.maximum(*sums).max())
+    _check_bits(node, low, high, *(part for end in (*ends, offset) for part in (int(end.min()), int(end.max()))))
+    return _convert(node, (low, high), fraction, node.result)
+
+
+def _activation(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Activation)
+    low, high = sources[0].codes
+    if node.function is Function.RELU:
+        low, high = max(low, 0), max(high, 0)
+    return _convert(node, (low, high), sources[0].fraction, node.result)
+
+
+def clip_codes(node: Clip, source: Operand) -> tuple[int, int, int]:
+    """Return a number of fractional bits, and the bounds as codes with it.
+
+    Bounds beyond the type of the source are moved to its ends, where they do the same.
+    """
+    lowest, highest = (
+        Fraction(code) / Fraction(2) ** source.fraction for code in (source.spec.minimum_code, source.spec.maximum_code)
+    )
+    low, high = Fraction(node.low), Fraction(node.high)
+    low, high = max(low, min(high, lowest)), min(high, max(low, highest))
+    fraction = max(source.fraction, *(bound.denominator.bit_length() - 1 for bound in (low, high)))
+    return fraction, int(low * Fraction(2) ** fraction), int(high * Fraction(2) ** fraction)
+
+
+def _clip(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Clip)
+    source = sources[0]
+    fraction, low, high = clip_codes(node, source)
+    ends = [end << (fraction - source.fraction) for end in sources[0].codes]
+    _check_bits(node, *ends, low, high)
+    return _convert(node, (min(max(ends[0], low), high), min(max(ends[1], low), high)), fraction, node.result)
+
+
+def leaky_shifts(node: LeakyRelu, source: Operand) -> tuple[int, int, int]:
+    """Return the fractional bits of both branches, and how far values and slopes are shifted left to have them."""
+    product_fraction = source.fraction + node.slope_spec.fraction
+    fraction = max(product_fraction, source.fraction)
+    return fraction, fraction - source.fraction, fraction - product_fraction
+
+
+def _leaky_relu(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, LeakyRelu)
+    fraction, value_shift, slope_shift = leaky_shifts(node, sources[0])
+    low, high = sources[0].codes
+    slopes = [int(slope) << slope_shift for slope in (node.slope.min(), node.slope.max())]
+    ends = [high << value_shift] if high > 0 else []
+    if low <= 0:
+        ends += [code * slope for code in (low, min(high, 0)) for slope in slopes]
+    if low > 0:
+        ends.append(low << value_shift)
+    elif high > 0:
+        ends.append(1 << value_shift)
+    # The branch not taken is computed as well, but what it yields is not used: it may wrap.
+    _check_bits(node, *ends)
+    return _convert(node, (min(ends), max(ends)), fraction, node.result)
+
+
+def _table(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Table)
+    low, high = _convert(node, sources[0].codes, sources[0].fraction, node.index)
+    entries = node.table[low - node.index.minimum_code : high - node.index.minimum_code + 1]
+    return _convert(node, (int(entries.min()), int(entries.max())), node.table_spec.fraction, node.result)
+
+
+def _merge(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Merge)
+    fractions = [source.fraction for source in sources]
+    fraction = max(fractions)
+    if node.operation is Operation.MULTIPLY:
+        corners = [a * b for a in sources[0].codes for b in sources[1].codes]
+        _check_bits(node, *corners)
+        return _convert(node, (min(corners), max(corners)), sum(fractions), node.result)
+    a, b = (tuple(end << (fraction - source.fraction) for end in source.codes) for source in sources)
+    if node.operation is Operation.SUBTRACT:
+        low, high = a[0] - b[1], a[1] - b[0]
+    elif node.operation is Operation.MAXIMUM:
+        low, high = max(a[0], b[0]), max(a[1], b[1])
+    elif node.operation is Operation.MINIMUM:
+        low, high = min(a[0], b[0]), min(a[1], b[1])
+    else:
+        low, high = a[0] + b[0], a[1] + b[1]
+    _check_bits(node, *a, *b, low, high)
+    return _convert(node, (low, high), fraction + (node.operation is Operation.AVERAGE), node.result)
+
+
+_ADDITIVE = (Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF)
+"""Roundings R with R(x + n) = R(x) + n for each whole n: floor(x), floor(x + 1/2) and ceil(x - 1/2)."""
+
+_ADDITIVE_ABOVE_ZERO = (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF)
+"""Roundings that are one of `_ADDITIVE` where nothing is negative."""
+
+
+def _reduce(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Reduce)
+    source, result = sources[0], node.result
+    fraction, count = source.fraction, math.prod(source.shape) // node.size
+    if node.operation is Reduction.MAXIMUM or count == 1:
+        return _convert(node, sources[0].codes, fraction, result)
+    low, high = _align(node, sources[0].codes, fraction, result)
+    ends = min(low, low * count), max(high, high * count)
+    _check_bits(node, *ends)
+    fits = is_inside(ends, result)
+    if result.overflow is not Overflow.WRAP and not fits:
+        msg = (
+            f"layer {node.name!r}: the type of its sum, {result}, saturates and can overflow, so that the result "
+            "depends on the order of the sum; widen it or let it wrap"
+        )
+        raise UnsupportedError(msg)
+    positive = low >= 0 and (fits or not result.signed)
+    additive = _ADDITIVE + (_ADDITIVE_ABOVE_ZERO if positive else ())
+    if fraction > result.fraction and result.rounding not in additive:
+        msg = (
+            f"layer {node.name!r}: each partial sum is rounded to {result}, so that the result depends on the order "
+            f"of the sum; give the sum {fraction} fractional bits, or the rounding TRN or RND"
+        )
+        raise UnsupportedError(msg)
+    return ends if fits else (result.minimum_code, result.maximum_code)
+
+
+def _argmax(node: Node, _sources: Sequence[Operand]) -> Range:
+    low, high = _convert(node, (0, 1), 0, node.result)
+    return min(low, 0), max(high, 0)
+
+
+def _window(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Window)
+    low, high = sources[0].codes
+    if any(node.padding):
+        low, high = min(low, node.fill), max(high, node.fill)
+    return _convert(node, (low, high), sources[0].fraction, node.result)
+
+
+def _rearrange(node: Node, sources: Sequence[Operand]) -> Range:
+    assert isinstance(node, Rearrange)
+    ends = [0, 0] if (node.index < 0).any() else []
+    for source in sources:
+        ends += _convert(node, source.codes, source.fraction, node.result)
+    return min(ends), max(ends)
+
+
+_RANGES: dict[type[Node], Callable[[Node, Sequence[Operand]], Range]] = {
+    Input: _input,
+    Dense: _dense,
+    Affine: _affine,
+    Activation: _activation,
+    Clip: _clip,
+    LeakyRelu: _leaky_relu,
+    Table: _table,
+    Merge: _merge,
+    Reduce: _reduce,
+    ArgMax: _argmax,
+    Window: _window,
+    Rearrange: _rearrange,
+}

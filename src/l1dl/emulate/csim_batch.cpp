@@ -1,21 +1,24 @@
 // Runs the top function of an hls4ml project over a batch of events, on several threads.
-// L1DL_TOP names the function of the project's bridge that takes and returns doubles.
+// L1DL_TOP names the function of the project's bridge that takes and returns doubles; L1DL_PARAMETERS are the
+// types of its arguments, and L1DL_ARGUMENTS where each of them begins in the row of one event.
 
 #include <cstddef>
 #include <thread>
 #include <vector>
 
-extern "C" void L1DL_TOP(double *inputs, double *outputs);
+extern "C" void L1DL_TOP(L1DL_PARAMETERS);
+
+static void run_event(double *in, double *out) { L1DL_TOP(L1DL_ARGUMENTS); }
 
 extern "C" __attribute__((visibility("default"))) void
 l1dl_csim(double *inputs, double *outputs, std::size_t events, std::size_t n_inputs, std::size_t n_outputs,
           unsigned threads) {
     if (events == 0)
         return;
-    L1DL_TOP(inputs, outputs); // the first event loads the weights, which must happen on one thread
+    run_event(inputs, outputs); // the first event loads the weights, which must happen on one thread
     auto work = [=](std::size_t begin, std::size_t end) {
         for (std::size_t event = begin; event < end; ++event)
-            L1DL_TOP(inputs + event * n_inputs, outputs + event * n_outputs);
+            run_event(inputs + event * n_inputs, outputs + event * n_outputs);
     };
     std::vector<std::thread> pool;
     for (unsigned part = 0; part < threads; ++part)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from l1dl.emulate.bounds import check_graph, sum_bound
-from l1dl.errors import InputError
-from l1dl.fixed import Codes, FixedSpec, align, apply_overflow, decode, encode, requantise
+from l1dl.emulate.bounds import check_graph
+from l1dl.emulate.steps import Convert, make_step
+from l1dl.fixed import Codes, FixedSpec, Overflow, Values, align, apply_overflow, requantise
 from l1dl.graph import FixedGraph
-from l1dl.nodes import Activation, Affine, Dense, Function, Input, Node
+from l1dl.nodes import Input
+from l1dl.ports import Arrays, as_rows, check_rows, count_values, decode_rows, encode_rows, join, split
 
 BLOCK = 4096
-"""Events that pass through the network together; their activations stay in the cache."""
+"""Most events that pass through the network together; their activations stay in the cache."""
+
+BLOCK_VALUES = 1 << 22
+"""Most values of all nodes together that a block of events holds, so that images do not fill the memory."""
 
 Trace = dict[str, Codes]
 """Node name → codes of its result, shape (events, *node.shape)."""
-
-
-class Convert(Protocol):
-    """Converts codes with a number of fractional bits to a type; a profiler counts overflows here."""
-
-    def __call__(self, codes: Codes, fraction: int, spec: FixedSpec, /) -> Codes:
-        """Return the codes of type `spec`."""
 
 
 class Emulator:
@@ -34,7 +29,7 @@ class Emulator:
     Parameters
     ----------
     graph
-        A network with one input and one output.
+        A network with any number of inputs and outputs.
 
     Raises
     ------
@@ -43,136 +38,104 @@ class Emulator:
     """
 
     def __init__(self, graph: FixedGraph) -> None:
-        check_graph(graph)
+        known = check_graph(graph)
         self.graph = graph
-        self.input: Input = graph.inputs[0]
-        self.output: Node = graph[graph.outputs[0]]
-        self._steps = [(node, _STEPS[type(node)](node, graph)) for node in graph.nodes if not isinstance(node, Input)]
+        self._steps = [
+            (node, make_step(node, [known[name] for name in node.inputs]))
+            for node in graph.nodes
+            if not isinstance(node, Input)
+        ]
+        self._block = max(1, min(BLOCK, BLOCK_VALUES // sum(node.size for node in graph.nodes)))
 
-    def encode(self, x: npt.ArrayLike) -> Codes:
-        """Convert real inputs of shape (events, *input shape) to input codes.
+    def encode(self, x: Arrays) -> Codes:
+        """Convert real inputs, one array of shape (events, *shape) for each port, to rows of input codes.
 
         Raises
         ------
         InputError
-            The shape does not fit, or a value is NaN or infinite.
+            The shapes do not fit, or a value is NaN or infinite.
         """
-        values = np.asarray(x, dtype=np.float64)
-        if values.shape[1:] != self.input.shape:
-            msg = f"inputs of shape {values.shape} do not fit the model's input (events, {str(self.input.shape)[1:]}"
-            raise InputError(msg)
-        return encode(values, self.input.result)
+        ports = self.graph.input_ports
+        return encode_rows(as_rows(x, ports), ports)
 
-    def decode(self, codes: Codes) -> npt.NDArray[np.float64]:
-        """Return the real values of output codes."""
-        return decode(codes, self.output.result)
+    def decode(self, rows: Codes) -> Values:
+        """Return the real values of rows of output codes."""
+        return decode_rows(rows, self.graph.output_ports)
 
-    def run(self, codes: Codes) -> Codes:
-        """Return the output codes for input codes, both int64 with the events along the first axis."""
-        blocks = [self.trace(block)[self.output.name] for block in _blocks(codes)]
-        return np.concatenate(blocks) if blocks else np.empty((0, *self.output.shape), dtype=np.int64)
+    def run(self, rows: Codes) -> Codes:
+        """Return rows of output codes, shape (events, values of all outputs), for rows of input codes.
 
-    def trace(self, codes: Codes, converters: Mapping[str, Convert] | None = None) -> Trace:
+        Raises
+        ------
+        InputError
+            The shape does not fit, or a code is outside its input type.
+        """
+        blocks = []
+        for block in self.blocks(rows):
+            trace = self.trace(block)
+            blocks.append(join([trace[name] for name in self.graph.outputs]))
+        if not blocks:
+            check_rows(rows, self.graph.input_ports)
+            return np.empty((0, count_values(self.graph.output_ports)), dtype=np.int64)
+        return np.concatenate(blocks)
+
+    def blocks(self, rows: Codes) -> Iterator[Codes]:
+        """Cut rows into blocks whose traces fit the memory."""
+        for start in range(0, len(rows), self._block):
+            yield rows[start : start + self._block]
+
+    def trace(self, rows: Codes, converters: Mapping[str, Convert] | None = None) -> Trace:
         """Return the codes of every node.
 
         Parameters
         ----------
-        codes
-            Input codes, shape (events, *input shape).
+        rows
+            Rows of input codes, shape (events, values of all inputs).
         converters
-            Node name → what performs its conversions; `requantise` by default.
+            Node name → what performs its conversions; `requantise` by default. Conversions that are
+            proved to change nothing are left out.
 
         Raises
         ------
         InputError
-            The shape does not fit, or a code is outside the input type.
+            The shape does not fit, or a code is outside its input type.
         """
-        spec = self.input.result
-        if codes.shape[1:] != self.input.shape:
-            msg = f"codes of shape {codes.shape} do not fit the model's input (events, {str(self.input.shape)[1:]}"
-            raise InputError(msg)
-        if codes.size and (codes.min() < spec.minimum_code or codes.max() > spec.maximum_code):
-            msg = f"input codes from {codes.min()} to {codes.max()} are outside {spec}"
-            raise InputError(msg)
-        results: Trace = {self.input.name: codes}
+        ports = self.graph.input_ports
+        check_rows(rows, ports)
+        results: Trace = {port.name: codes for port, codes in zip(ports, split(rows, ports), strict=True)}
         for node, step in self._steps:
             convert = converters[node.name] if converters else requantise
-            results[node.name] = step(results[node.inputs[0]], convert)
+            results[node.name] = step([results[name] for name in node.inputs], convert)
         return results
 
 
-Step = Callable[[Codes, Convert], Codes]
-
-
-def _blocks(codes: Codes) -> Iterator[Codes]:
-    for start in range(0, len(codes), BLOCK):
-        yield codes[start : start + BLOCK]
-
-
-def _dense(node: Node, graph: FixedGraph) -> Step:
-    assert isinstance(node, Dense)
-    source, accumulator = graph[node.inputs[0]].result, node.accumulator
-    fraction = source.fraction + node.weight_spec.fraction
-    bias = requantise(node.bias, node.bias_spec.fraction, accumulator)
-    if accumulator.fraction < fraction:
-        return _dense_truncating(node, fraction, bias)
-    dtype = sum_bound(node.weight, source).dtype
-    weight = node.weight.astype(dtype)
-    widen = accumulator.fraction - fraction
-
-    def step(x: Codes, convert: Convert) -> Codes:
-        total = (x.astype(dtype) @ weight).astype(np.int64)
-        accumulated = convert((total << widen) + bias, accumulator.fraction, accumulator)
-        return convert(accumulated, accumulator.fraction, node.result)
-
-    return step
-
-
-def _dense_truncating(node: Dense, fraction: int, bias: Codes) -> Step:
-    """Each product loses bits on its way into the accumulator, so products are converted one by one."""
-
-    def step(x: Codes, convert: Convert) -> Codes:
-        total = np.broadcast_to(bias, (len(x), len(bias))).copy()
-        for index, row in enumerate(node.weight):
-            total += convert(x[:, index : index + 1] * row, fraction, node.accumulator)
-        accumulated = convert(total, node.accumulator.fraction, node.accumulator)
-        return convert(accumulated, node.accumulator.fraction, node.result)
-
-    return step
-
-
-def _affine(node: Node, graph: FixedGraph) -> Step:
-    assert isinstance(node, Affine)
-    product_fraction = graph[node.inputs[0]].result.fraction + node.scale_spec.fraction
-    fraction = max(product_fraction, node.offset_spec.fraction)
-    scale = node.scale << (fraction - product_fraction)
-    offset = node.offset << (fraction - node.offset_spec.fraction)
-    return lambda x, convert: convert(x * scale + offset, fraction, node.result)
-
-
-def _activation(node: Node, graph: FixedGraph) -> Step:
-    assert isinstance(node, Activation)
-    fraction = graph[node.inputs[0]].result.fraction
-    if node.function is Function.RELU:
-        return lambda x, convert: convert(np.maximum(x, 0), fraction, node.result)
-    return lambda x, convert: convert(x, fraction, node.result)
-
-
-_STEPS: dict[type[Node], Callable[[Node, FixedGraph], Step]] = {
-    Dense: _dense,
-    Affine: _affine,
-    Activation: _activation,
-}
-
-
 class OverflowCounter:
-    """A `Convert` that counts values outside the range of the type they are converted to."""
+    """A `Convert` that counts values outside the range of the type they are converted to.
+
+    Attributes
+    ----------
+    wraps, saturations
+        Values that a wrapping type, and any other type, could not hold.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.wraps = 0
+        self.saturations = 0
+
+    @property
+    def count(self) -> int:
+        """Number of values that did not fit."""
+        return self.wraps + self.saturations
 
     def __call__(self, codes: Codes, fraction: int, spec: FixedSpec, /) -> Codes:
         """Convert, and count what did not fit."""
         aligned = align(codes, fraction, spec)
-        self.count += int(np.count_nonzero((aligned < spec.minimum_code) | (aligned > spec.maximum_code)))
+        self.add(int(np.count_nonzero((aligned < spec.minimum_code) | (aligned > spec.maximum_code))), spec)
         return apply_overflow(aligned, spec)
+
+    def add(self, count: int, spec: FixedSpec) -> None:
+        """Count values outside the range of a type."""
+        if spec.overflow is Overflow.WRAP:
+            self.wraps += count
+        else:
+            self.saturations += count

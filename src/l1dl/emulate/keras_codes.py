@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from l1dl.convert.check import compared_layers
+from l1dl.convert.prepare import prepare
+from l1dl.convert.reference import keras_inputs, predict_arrays, predict_rows
+from l1dl.convert.writer import Facts
 from l1dl.emulate.compare import NO_CODE
-from l1dl.fixed import Codes, FixedSpec
+from l1dl.fixed import Codes, FixedSpec, Values
 from l1dl.graph import FixedGraph
 from l1dl.models.backend import import_keras
-from l1dl.train.train import predict
+from l1dl.ports import Arrays, Ports, join, split
 
 
-def exact_codes(values: npt.NDArray[np.float64], spec: FixedSpec) -> Codes:
+def exact_codes(values: Values, spec: FixedSpec) -> Codes:
     """Return the codes of values that should lie on the grid of `spec`; `NO_CODE` where one does not."""
     scaled = np.ldexp(values.astype(np.float64), spec.fraction)
     whole = np.rint(scaled)
@@ -22,29 +25,30 @@ def exact_codes(values: npt.NDArray[np.float64], spec: FixedSpec) -> Codes:
     return np.where(inside, whole, 0.0).astype(np.int64) + np.where(inside, 0, NO_CODE)
 
 
-def keras_outputs(model: Any, x: npt.NDArray[np.float32], graph: FixedGraph) -> Codes:
-    """Return the output codes of the Keras model for real inputs (events, F)."""
-    return exact_codes(predict(model, x), graph[graph.outputs[0]].result)
+def exact_rows(values: Values, ports: Ports) -> Codes:
+    """Return the codes of rows of values, each on the grid of its port; `NO_CODE` where one is not."""
+    return join([exact_codes(part, port.spec) for part, port in zip(split(values, ports), ports, strict=True)])
 
 
-def keras_layers(model: Any, x: npt.NDArray[np.float32], graph: FixedGraph) -> dict[str, Codes]:
-    """Return, for each node of the graph, the codes of the Keras layer that computes the same.
+def keras_outputs(model: Any, x: Arrays, graph: FixedGraph) -> Codes:
+    """Return rows of the output codes of the Keras model for real inputs, one array for each input port."""
+    return exact_rows(predict_rows(model, x, graph.input_ports), graph.output_ports)
 
-    A quantiser that the conversion fused into the layer before it stands for both.
+
+def keras_layers(model: Any, x: Arrays, graph: FixedGraph) -> dict[str, Codes]:
+    """Return, for each layer of the prepared model, node name → codes of shape (events, *shape).
+
+    The inputs are left out: they are real numbers in Keras.
     """
-    keras = import_keras()
-    names = {node.name for node in graph.nodes}
-    layer_of: dict[str, Any] = {}
-    current = None
-    for layer in model.layers:
-        if layer.name in names:
-            current = layer.name
-        if current is not None:
-            layer_of[current] = layer
-    probe = keras.Model(model.inputs, [layer.output for layer in layer_of.values()])
-    outputs = probe.predict(x, batch_size=16384, verbose=0)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
+    prepared = prepare(model, Facts(_padded_pools(graph)))
+    layers = compared_layers(prepared, graph)
+    probe = import_keras().Model(prepared.model.inputs, [layer.output for layer in layers])
+    values = predict_arrays(probe, keras_inputs(probe, x, graph.input_ports))
     return {
-        name: exact_codes(np.asarray(output, dtype=np.float64), graph[name].result)
-        for name, output in zip(layer_of, outputs, strict=True)
+        layer.name: exact_codes(value, graph[layer.name].result) for layer, value in zip(layers, values, strict=True)
     }
+
+
+def _padded_pools(graph: FixedGraph) -> frozenset[str]:
+    """Return the pooling layers that the conversion padded by a layer of their own."""
+    return frozenset(node.name.removesuffix("_padded") for node in graph.nodes if node.name.endswith("_padded"))

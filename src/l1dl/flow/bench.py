@@ -41,11 +41,15 @@ class Bench:
 
     @cached_property
     def vectors(self) -> Codes:
-        """Input codes of the test events, the corners and the random vectors, in this order."""
-        spec, settings = self.emulator.input.result, self.job.settings.cosim
-        test = self.emulator.encode(self.job.inputs())
-        parts = all_vectors(test, spec, events=settings.random_vectors, seed=settings.seed)
+        """Rows of input codes of the test events, the corners and the random vectors, in this order."""
+        settings, ports = self.job.settings.cosim, self.graph.input_ports
+        parts = all_vectors(self.test_rows, ports, events=settings.random_vectors, seed=settings.seed)
         return np.concatenate(list(parts.values()))
+
+    @cached_property
+    def test_rows(self) -> Codes:
+        """Rows of input codes of the test events."""
+        return self.emulator.encode(self.job.inputs())
 
 
 def changed_by_hand(bench: Bench, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.artifacts import digest_array, digest_json, read_json
+from l1dl.artifacts import digest_json, read_json
 from l1dl.card import BudgetCard, CosimCard, HlsCard, ModelCard, RtlCard
 from l1dl.data.dataset import Dataset, Split
 from l1dl.data.load import load_dataset
 from l1dl.errors import InputError
 from l1dl.models.backend import import_keras
 from l1dl.models.scaler import Scaler, fit_scaler, fold_scaler
-from l1dl.train.train import TrainedModel, digest_layers, load_model, model_digest, model_inputs
+from l1dl.train.train import TrainedModel, load_model, model_digest, model_inputs
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,10 @@ class Truth:
     scores: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
 
+Inputs = tuple[npt.NDArray[np.floating[Any]], ...]
+"""Real inputs of some events, one array of shape (N, *shape) for each input of a model."""
+
+
 class Job:
     """A model on its way to firmware.
 
@@ -121,8 +125,8 @@ class Job:
         """Return the quantised Keras model."""
         raise NotImplementedError
 
-    def inputs(self) -> npt.NDArray[np.float32]:
-        """Return the real inputs of the test events, as they reach the model, shape (N, F)."""
+    def inputs(self) -> Inputs:
+        """Return the real inputs of the test events, as they reach the model: (N, *shape) for each input."""
         raise NotImplementedError
 
     def truth(self) -> Truth:
@@ -132,6 +136,14 @@ class Job:
     def model_key(self) -> str:
         """Return a digest of the model and the test events."""
         raise NotImplementedError
+
+    def reference(self) -> Sequence[npt.NDArray[np.float64]] | None:
+        """Return the outputs of the model before types were fitted to it, one array for each; None without a fit."""
+        return None
+
+    def save_model(self, path: Path) -> bool:  # noqa: ARG002
+        """Write the quantised model where the run has made it; say whether it was written."""
+        return False
 
     def training(self) -> dict[str, Any]:
         """Return the facts of the training; empty where l1dl did not train."""
@@ -195,11 +207,10 @@ class CardJob(Job):
         import_keras(self.card.training.backend)
         return load_model(self._paths.trained.model_path("quantised"))
 
-    def inputs(self) -> npt.NDArray[np.float32]:
+    def inputs(self) -> Inputs:
         """Return the test split as it reaches the model."""
         assert self.card is not None
-        x: npt.NDArray[np.float32] = model_inputs(self.card, self.scaler, self.dataset.part(Split.TEST)[0])
-        return x
+        return (model_inputs(self.card, self.scaler, self.dataset.part(Split.TEST)[0]),)
 
     def truth(self) -> Truth:
         """Return labels of the test split, and the logits of both models on it."""
@@ -233,94 +244,12 @@ class CardJob(Job):
         )
 
 
-class ModelJob(Job):
-    """A quantised Keras model that someone brings.
-
-    Parameters
-    ----------
-    model
-        A QKeras model with an input quantiser and logits as outputs.
-    calibration
-        Real inputs, shape (N, F): the events of the proof.
-    labels
-        Class indices of the calibration events, shape (N,); without them there are no physics figures.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        calibration: npt.ArrayLike,
-        *,
-        name: str,
-        settings: Settings,
-        labels: npt.ArrayLike | None = None,
-        classes: tuple[str, ...] = (),
-    ) -> None:
-        self.name, self.settings = name, settings
-        self._model = model
-        try:
-            self._inputs = np.ascontiguousarray(calibration, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            msg = f"calibration data are no array of numbers: {error}"
-            raise InputError(msg) from None
-        size = model.inputs[0].shape[1]
-        if self._inputs.ndim != 2 or self._inputs.shape[1] != size or not len(self._inputs):
-            msg = f"calibration data of shape {self._inputs.shape} do not fit the model's input (N, {size})"
-            raise InputError(msg)
-        if not np.all(np.isfinite(self._inputs)):
-            msg = "calibration data hold NaN or infinity; clean them first"
-            raise InputError(msg)
-        outputs = int(model.outputs[0].shape[1])
-        self.classes = classes or tuple(f"class {index}" for index in range(outputs))
-        if len(self.classes) != outputs:
-            msg = f"{len(self.classes)} class names were given for a model with {outputs} outputs"
-            raise InputError(msg)
-        self._labels = None if labels is None else _class_indices(labels, len(self._inputs), outputs)
-
-    def model(self) -> Any:
-        """Return the model."""
-        return self._model
-
-    def inputs(self) -> npt.NDArray[np.float32]:
-        """Return the calibration events."""
-        return self._inputs
-
-    def truth(self) -> Truth:
-        """Return the labels, and the logits of the Keras model."""
-        from l1dl.train.train import predict
-
-        return Truth(self._labels, {"quantised": predict(self._model, self._inputs)})
-
-    def model_key(self) -> str:
-        """Return a digest of the weights and the events."""
-        labels = "" if self._labels is None else digest_array(self._labels)
-        return digest_json([_weights_digest(self._model), digest_array(self._inputs), labels])
-
-
 def _seeds_before(paths: Paths) -> int:
     """Return the number of trainings that a run directory holds; 1 if it holds none."""
     try:
         return max(1, len(read_json(paths.trained.facts_path)["models"]["quantised"]["seeds"]))
     except (InputError, KeyError, TypeError):
         return 1
-
-
-def _class_indices(labels: npt.ArrayLike, events: int, classes: int) -> npt.NDArray[np.int64]:
-    """Return labels as integers, or say what is wrong with them."""
-    given = np.asarray(labels)
-    if given.shape != (events,) or given.dtype.kind not in "iuf":
-        msg = f"labels have shape {given.shape} and type {given.dtype}; give {events} class indices"
-        raise InputError(msg)
-    wrong = given[~np.isin(given, np.arange(classes))]
-    if len(wrong):
-        msg = f"label {wrong[0]} is not allowed; labels must be class indices from 0 to {classes - 1}"
-        raise InputError(msg)
-    return given.astype(np.int64)
-
-
-def _weights_digest(model: Any) -> str:
-    weights: list[Any] = model.get_weights()
-    return digest_json([digest_layers(model.to_json()), [digest_array(np.asarray(weight)) for weight in weights]])
 
 
 Reporter = Callable[[str, int, int], None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from l1dl.artifacts import digest_file, digest_json, digest_path
+from l1dl.errors import ToolMissingError
 from l1dl.flow.bench import Bench, versions
 from l1dl.flow.job import CardJob
 from l1dl.tools import find_tool
@@ -50,7 +51,7 @@ def train_key(bench: Bench) -> Any:
 def convert_key(bench: Bench) -> Any:
     """Return what the stage ``convert`` depends on, as JSON."""
     return [
-        _code_key("fixed", "graph", "models", "convert"),
+        _code_key("fixed", "nodes", "ports", "graph", "models", "convert"),
         bench.job.model_key(),
         bench.job.name,
         bench.job.settings.hls.model_dump(),
@@ -65,7 +66,7 @@ def emulate_key(bench: Bench) -> Any:
     firmware = digest_path(bench.paths.hls / "firmware")
     tools = [compiler.command, compiler.version, _package_key()]
     return [
-        _code_key("fixed", "graph", "emulate", "cosim"),
+        _code_key("fixed", "nodes", "ports", "graph", "emulate", "cosim"),
         bench.graph.digest,
         firmware,
         bench.job.model_key(),
@@ -78,7 +79,7 @@ def rtl_key(bench: Bench) -> Any:
     """Return what the stage ``rtl`` depends on, as JSON."""
     settings = bench.job.settings.rtl.model_dump()
     return [
-        _code_key("fixed", "graph", "emulate", "rtl"),
+        _code_key("fixed", "nodes", "ports", "graph", "emulate", "rtl"),
         bench.graph.digest,
         settings,
         bench.job.features,
@@ -90,15 +91,25 @@ def rtl_key(bench: Bench) -> Any:
 def cosim_key(bench: Bench) -> Any:
     """Return what the stage ``cosim`` depends on, as JSON."""
     tools = [find_tool("verilator").version, find_tool("cxx").version]
+    if bench.job.settings.rtl.language == "vhdl":  # a check that was left out is made once GHDL is there
+        tools.append(_version_of("ghdl"))
     settings = bench.job.settings.cosim.model_dump()
     return [
         _code_key("emulate", "cosim"),
         rtl_key(bench),
         digest_path(bench.paths.rtl / "src"),
+        digest_path(bench.paths.rtl / "vhdl"),
         bench.job.model_key(),
         settings,
         tools,
     ]
+
+
+def _version_of(tool: str) -> str:
+    try:
+        return find_tool(tool).version
+    except ToolMissingError:
+        return "missing"
 
 
 def synth_key(bench: Bench) -> Any:

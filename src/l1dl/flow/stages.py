@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,15 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 from l1dl.artifacts import digest_json, read_json, write_files, write_json, write_npz
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.result import CosimReport
-from l1dl.emulate.compare import Agreement, compare
+from l1dl.emulate.compare import NO_CODE, Agreement, compare
 from l1dl.emulate.profile import LayerProfile, profile_layers
 from l1dl.errors import InputError
-from l1dl.fixed import decode
+from l1dl.fixed import Values
 from l1dl.flow import keys
 from l1dl.flow.bench import Bench, changed_by_hand, versions
-from l1dl.flow.job import CardJob
+from l1dl.flow.job import CardJob, Inputs
 from l1dl.graph import save_graph
-from l1dl.report.inputs import LayerAgreement, Physics, ReportInputs
+from l1dl.ports import as_rows, decode_rows, join, split
+from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs
+from l1dl.report.loss import measure_loss
 from l1dl.report.write import write_report
 from l1dl.rtl.project import project_files
 from l1dl.synth.design import SynthDesign
@@ -30,6 +32,9 @@ from l1dl.synth.resources import Resources
 from l1dl.synth.yosys import synthesise
 
 T = TypeVar("T")
+
+LAYER_VALUES = 1 << 26
+"""Most values of all layers together that are compared with Keras layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -96,46 +101,72 @@ def convert_stage(bench: Bench) -> list[Path]:
 
     job = bench.job
     bench.report("converting with hls4ml", 0, 0)
-    done = convert_model(job.model(), bench.paths.hls, settings=job.settings.hls, name=job.name, samples=job.inputs())
+    inputs = job.inputs()
+    samples = inputs[0] if len(inputs) == 1 else inputs
+    done = convert_model(job.model(), bench.paths.hls, settings=job.settings.hls, name=job.name, samples=samples)
     save_graph(done.graph, bench.paths.graph)
     # Only what was written: a vendor flow that runs in the project may add its own files.
     project = [path for path in sorted(bench.paths.hls.iterdir()) if path.name != "tb_data"]
-    return [bench.paths.graph, bench.paths.graph.with_suffix(".npz"), *project]
+    model = bench.paths.graph.with_name("model.keras")
+    return [
+        bench.paths.graph, bench.paths.graph.with_suffix(".npz"), *project, *([model] if job.save_model(model) else []),
+    ]  # fmt: skip
 
 
 def emulate_stage(bench: Bench) -> list[Path]:
     """Compare Keras, the compiled C++ of hls4ml and the emulator, network by network and layer by layer."""
     from l1dl.convert.convert import HlsProject
     from l1dl.emulate.csim import Csim
-    from l1dl.emulate.keras_codes import exact_codes, keras_layers, keras_outputs
+    from l1dl.emulate.keras_codes import exact_codes, keras_outputs
 
     job, emulator, graph = bench.job, bench.emulator, bench.graph
     bench.report("compiling the C++ of hls4ml", 0, 0)
-    size = (int(np.prod(emulator.input.shape)), int(np.prod(emulator.output.shape)))
-    csim = Csim(HlsProject(bench.paths.hls, graph.name, *size), bench.paths.cache)
+    csim = Csim(HlsProject(bench.paths.hls, graph.name, graph.input_ports, graph.output_ports), bench.paths.cache)
     # The test events enter as real numbers, so that every meaning quantises them itself.
-    x = job.inputs()
-    codes = bench.vectors
-    on_grid = decode(codes[len(x) :], emulator.input.result).astype(np.float32)
-    values = np.concatenate([x, on_grid])
-    spec = emulator.output.result
-    from_csim = exact_codes(csim.run(values, lambda done, total: bench.report("C++ simulation", done, total)), spec)
+    inputs, rows, ports = job.inputs(), bench.vectors, graph.input_ports
+    on_grid = split(decode_rows(rows[len(inputs[0]) :], ports), ports)
+    values = tuple(
+        np.concatenate([x, part.reshape(-1, *x.shape[1:]).astype(x.dtype)])
+        for x, part in zip(inputs, on_grid, strict=True)
+    )
+    real = csim.run(as_rows(values, ports), lambda done, total: bench.report("C++ simulation", done, total))
+    outputs = graph.output_ports
+    from_csim = join([exact_codes(part, port.spec) for part, port in zip(split(real, outputs), outputs, strict=True)])
     bench.report("Keras and emulator", 0, 0)
-    model = job.model()
-    from_keras = keras_outputs(model, values, graph)
+    from_keras = keras_outputs(job.model(), _arguments(values), graph)
     agreements = (
         compare("keras_csim", from_keras, from_csim),
-        compare("csim_emulator", from_csim, emulator.run(codes)),
+        compare("csim_emulator", from_csim, emulator.run(rows)),
     )
-    trace = emulator.trace(codes[: len(x)])
-    layers = tuple(
-        LayerAgreement(
-            name, graph[name].kind, str(graph[name].result), len(x), int(np.count_nonzero(values != trace[name]))
-        )
-        for name, values in keras_layers(model, x, graph).items()
-    )
-    write_result(bench.paths.emulation, Emulation(agreements, layers, tuple(profile_layers(emulator, x))))
+    profiles = tuple(profile_layers(emulator, inputs))
+    write_result(bench.paths.emulation, Emulation(agreements, _compare_layers(bench), profiles))
     return [bench.paths.emulation]
+
+
+def _compare_layers(bench: Bench) -> tuple[LayerAgreement, ...]:
+    """Compare every layer with Keras on the test events, or on as many of them as the memory holds."""
+    from l1dl.emulate.keras_codes import keras_layers
+
+    graph, inputs = bench.graph, bench.job.inputs()
+    events = min(len(inputs[0]), max(1, LAYER_VALUES // sum(node.size for node in graph.nodes)))
+    few = tuple(x[:events] for x in inputs)
+    of_keras = keras_layers(bench.job.model(), _arguments(few), graph)
+    wrong = dict.fromkeys(of_keras, 0)
+    start = 0
+    for block in bench.emulator.blocks(bench.test_rows[:events]):
+        trace = bench.emulator.trace(block)
+        for name, codes in of_keras.items():
+            part = codes[start : start + len(block)]
+            wrong[name] += int(np.count_nonzero((part != trace[name]) | (part == NO_CODE)))
+        start += len(block)
+    return tuple(
+        LayerAgreement(name, graph[name].kind, str(graph[name].result), events, count) for name, count in wrong.items()
+    )
+
+
+def _arguments(inputs: Inputs) -> Any:
+    """Return the inputs as a Keras model takes them: a single one alone."""
+    return inputs[0] if len(inputs) == 1 else list(inputs)
 
 
 def rtl_stage(bench: Bench) -> list[Path]:
@@ -152,9 +183,9 @@ def cosim_stage(bench: Bench) -> list[Path]:
     sources = _verilog(bench)
     for old in ("mismatch.json", "mismatch.vcd"):
         (paths.cosim.parent / old).unlink(missing_ok=True)
-    codes = bench.emulator.encode(bench.job.inputs())
     result, outputs = cosimulate(
-        bench.graph, design, codes, paths.cache, settings=bench.job.settings.cosim, sources=sources,
+        bench.graph, design, bench.test_rows, paths.cache, settings=bench.job.settings.cosim, sources=sources,
+        vhdl_sources=_sources(bench, "vhdl", list(design.vhdl_sources())),
         progress=lambda text: bench.report(text, 0, 0),
     )  # fmt: skip
     if result.agreement.mismatches:
@@ -166,24 +197,30 @@ def cosim_stage(bench: Bench) -> list[Path]:
 
 
 def _verilog(bench: Bench) -> dict[str, str]:
-    """Return file name → text of the Verilog as it stands in the run directory.
+    """Return file name → text of the Verilog as it stands in the run directory."""
+    return _sources(bench, "src", sorted(bench.design.sources()))
+
+
+def _sources(bench: Bench, folder: str, names: Sequence[str]) -> dict[str, str]:
+    """Return file name → text of the named files below the RTL project, and of others of their kind.
 
     Raises
     ------
     InputError
         A file is missing or no text.
     """
-    directory = bench.paths.rtl / "src"
-    try:
-        sources = {path.name: path.read_text() for path in sorted(directory.glob("*.v"))}
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{directory} cannot be read ({error}); write it again with the stage rtl"
-        raise InputError(msg) from None
-    missing = sorted(set(bench.design.sources()) - set(sources))
+    directory = bench.paths.rtl / folder
+    suffix = f"*{Path(names[0]).suffix}" if names else "*.none"
+    present = sorted(path.name for path in directory.glob(suffix))
+    missing = sorted(set(names) - set(present))
     if missing:
         msg = f"{directory} lacks {', '.join(missing)}; write it again with the stage rtl"
         raise InputError(msg)
-    return sources
+    try:
+        return {name: (directory / name).read_text() for name in dict.fromkeys((*names, *present))}
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{directory} cannot be read ({error}); write it again with the stage rtl"
+        raise InputError(msg) from None
 
 
 def _where(bench: Bench, agreement: Agreement, sources: Mapping[str, str]) -> str:
@@ -229,11 +266,11 @@ def report_inputs(bench: Bench) -> ReportInputs:
     emulation = read_result(paths.emulation, Emulation)
     with np.load(paths.cosim_outputs, allow_pickle=False) as file:
         outputs = file["codes"]
+    values = decode_rows(outputs, bench.graph.output_ports)
     truth = job.truth()
     physics = None
     if truth.labels is not None:
-        scores = {**truth.scores, "rtl": decode(outputs, bench.emulator.output.result)}
-        physics = Physics(job.classes, truth.labels, scores)
+        physics = Physics(job.classes, truth.labels, {**truth.scores, "rtl": values})
     training = job.training()
     models = training.pop("models", {})
     records = bench.directory.stages()
@@ -247,6 +284,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         resources=read_result(paths.resources, Resources),
         budget=job.settings.budget,
         physics=physics,
+        float_loss=_float_loss(bench, values),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,
@@ -262,6 +300,19 @@ def report_inputs(bench: Bench) -> ReportInputs:
         },
         commands=(bench.command,) if bench.command else (),
         notes=(*job.notes(), *_changes(bench)),
+    )
+
+
+def _float_loss(bench: Bench, values: Values) -> tuple[FloatLoss, ...]:
+    """Compare the firmware with the model before types were fitted to it, on the test events."""
+    reference = bench.job.reference()
+    if reference is None:
+        return ()
+    ports = bench.graph.output_ports
+    parts = split(values, ports)
+    return tuple(
+        measure_loss(port.name, real.reshape(len(real), -1), part.reshape(len(part), -1))
+        for port, real, part in zip(ports, reference, parts, strict=True)
     )
 
 

@@ -47,6 +47,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "agreement": _agreement(inputs),
         "layers": _layers(inputs),
         "physics": None if inputs.physics is None else physics_section(evaluate(inputs.physics)),
+        "float_loss": [vars(loss) for loss in inputs.float_loss],
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
         "cosim": _cosim(inputs),
@@ -184,6 +185,15 @@ def _cosim(inputs: ReportInputs) -> dict[str, Any]:
         "self_test": None
         if test is None
         else {"fault": test.fault, "events": test.events, "mismatches": test.mismatches, "seen": test.mismatches > 0},
+        "vhdl": None
+        if cosim.vhdl is None
+        else {
+            "checked": cosim.vhdl.agreement is not None,
+            "events": None if cosim.vhdl.agreement is None else cosim.vhdl.agreement.events,
+            "mismatches": None if cosim.vhdl.agreement is None else cosim.vhdl.agreement.mismatches,
+            "simulator": cosim.vhdl.simulator,
+            "reason": cosim.vhdl.reason,
+        },
     }
 
 

@@ -50,6 +50,33 @@ class Physics:
 
 
 @dataclass(frozen=True)
+class FloatLoss:
+    """One output of the firmware against the model before types were fitted to it.
+
+    Attributes
+    ----------
+    output
+        Name of the output.
+    events, values
+        Number of events, and of values compared.
+    rms, maximum
+        Root mean square and largest magnitude of the differences.
+    spread
+        Standard deviation of the float model's values, to compare the differences with.
+    argmax_agreement
+        Share of events in which the largest value is at the same place; None for a single value.
+    """
+
+    output: str
+    events: int
+    values: int
+    rms: float
+    maximum: float
+    spread: float
+    argmax_agreement: float | None
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """The results of all stages.
 
@@ -64,6 +91,8 @@ class ReportInputs:
         Facts about the training for the report (seeds, epochs, jets/s, spread over seeds).
     notes
         Remarks that a reader must know, e.g. that inputs arrive scaled.
+    float_loss
+        What fitted types cost, for each output; empty where the model was trained with its types.
     """
 
     graph: FixedGraph
@@ -82,3 +111,4 @@ class ReportInputs:
     digests: Mapping[str, str]
     commands: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    float_loss: tuple[FloatLoss, ...] = field(default=())

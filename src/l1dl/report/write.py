@@ -9,7 +9,7 @@ from typing import Any
 from l1dl.artifacts import write_json, write_text
 from l1dl.report.build import build_report
 from l1dl.report.figures import all_figures
-from l1dl.report.format import count, with_error
+from l1dl.report.format import count, share, with_error
 from l1dl.report.html import render_html
 from l1dl.report.inputs import ReportInputs
 from l1dl.report.judge import comparison_title
@@ -53,6 +53,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         text = f"accuracy {with_error(entry['accuracy'], entry['accuracy_error'], scale=100, unit='%')}"
         area = with_error(entry["auc"]["macro"], entry["auc_error"]["macro"])
         rows.append((model, f"{text}, macro AUC {area}{_because(entry['reason'])}"))
+    rows += [(f"float against RTL, {loss['output']}", _loss(loss)) for loss in report["float_loss"]]
     rows += [
         ("latency", f"{latency['cycles']} cycles, {latency['ns']:g} ns at {latency['clock_period_ns']:g} ns"),
         ("initiation interval", str(latency["initiation_interval"])),
@@ -74,6 +75,14 @@ def _comparison(outcome: Mapping[str, Any]) -> str:
     if outcome["mismatches"] is None:
         return f"not compared{_because(outcome['reason'])}"
     return f"{count(outcome['mismatches'])} mismatches in {count(outcome['events'])} events"
+
+
+def _loss(loss: Mapping[str, Any]) -> str:
+    text = (
+        f"RMS difference {loss['rms']:.3g}, largest {loss['maximum']:.3g} (spread of the values {loss['spread']:.3g})"
+    )
+    same = loss["argmax_agreement"]
+    return text if same is None else f"{text}, same argmax in {share(same)}"
 
 
 def _because(reason: str | None) -> str:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
-from l1dl.fixed import FixedSpec
 from l1dl.graph import FixedGraph, spec_to_json
+from l1dl.ports import Port, Ports
 from l1dl.rtl.estimate import Estimate
+from l1dl.rtl.layout import port_width, register_widths
 from l1dl.rtl.lower import lower
 from l1dl.rtl.passes import exact_passes
-from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_top, primitives
+from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
+from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
 
 STAGE_SHARE = 0.9
 """Share of the clock period that the estimated delay of a stage may take where the card gives none."""
-
-
-_CONSTANT = 5
-"""alkaid's operation code of a constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +35,25 @@ class RtlDesign:
     stages
         The combinational stages, as ALIR programs.
     inputs, outputs
-        Numbers of values at the ports.
-    input_spec, output_spec
-        Type of each value at the ports.
+        What stands in ``in_data`` and ``out_data``: a slot for each value, in the order of a row, the first one lowest.
     clock_period_ns
         Target clock period in ns.
     estimate
         The RTL compiler's estimate of the resources.
     stage_delay_ns
         The compiler's estimate of the combinational delay of each stage, in ns.
+    language
+        ``vhdl``: the design is also written in VHDL.
     """
 
     top: str
     stages: tuple[Any, ...]
-    inputs: int
-    outputs: int
-    input_spec: FixedSpec
-    output_spec: FixedSpec
+    inputs: Ports
+    outputs: Ports
     clock_period_ns: float
     estimate: Estimate
     stage_delay_ns: tuple[float, ...]
+    language: str = "verilog"
 
     @property
     def latency_cycles(self) -> int:
@@ -76,12 +73,25 @@ class RtlDesign:
         probes
             Lead all pipeline registers to a port ``probes`` (for debugging).
         """
+        return {
+            **self._logic,
+            f"{self.top}_pipeline.v": emit_pipeline(self.top, self.stages, probes=probes),
+            f"{self.top}.v": emit_top(self.top, self.stages, self.inputs, self.outputs, probes=probes),
+        }
+
+    @cached_property
+    def _logic(self) -> dict[str, str]:
+        """File name → Verilog of everything without registers."""
         stages = emit_stages(self.top, self.stages)
-        files = primitives(list(stages.values()))
-        files.update({f"{module}.v": text for module, text in stages.items()})
-        files[f"{self.top}_pipeline.v"] = emit_pipeline(self.top, self.stages, probes=probes)
-        files[f"{self.top}.v"] = emit_top(self.top, self.stages, self.input_spec, self.output_spec, probes=probes)
-        return files
+        modules = {**emit_tables(self.stages), **stages}
+        return {**primitives(stages.values()), **{f"{module}.v": text for module, text in modules.items()}}
+
+    def vhdl_sources(self) -> dict[str, str]:
+        """Return file name → VHDL of all entities, each before those that use it; empty unless `language` asks for it.
+
+        The ports are those of the Verilog.
+        """
+        return emit_vhdl(self.top, self.stages, self.inputs, self.outputs) if self.language == "vhdl" else {}
 
 
 def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  # noqa: B008  frozen
@@ -91,30 +101,33 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  #
     ------
     UnsupportedError
         The graph has something that has no RTL.
+    InputError
+        The card asks for VHDL, and the name of the graph is not allowed there.
     """
     from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
 
-    # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
+    if settings.language == "vhdl":
+        check_vhdl_name(graph.name)
     lowered = lower(graph)
-    if all(lowered.ops[index].opcode == _CONSTANT for index in lowered.out_idxs):
+    if all(interval.min == interval.max for interval in lowered.out_qint):
         msg = f"no output of {graph.name!r} depends on its inputs; there is nothing to build"
         raise UnsupportedError(msg)
+    # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
     program = add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
     stages = split_stages(program, stage_delay(settings))
-    source, target = graph.inputs[0], graph[graph.outputs[0]]
-    registers = int(stages[0].inp_kifs.sum()) + sum(int(stage.out_kifs.sum()) for stage in stages)
     from importlib.metadata import version
 
+    # Every register bit, and the valid chain.
+    flip_flops = sum(register_widths(stages)) + len(stages) + 1
     return RtlDesign(
         top=graph.name,
         stages=stages,
-        inputs=math.prod(source.shape),
-        outputs=math.prod(target.shape),
-        input_spec=source.result,
-        output_spec=target.result,
+        inputs=graph.input_ports,
+        outputs=graph.output_ports,
         clock_period_ns=settings.clock_period_ns,
-        estimate=Estimate(float(program.cost), registers + len(stages) + 1, f"estimated (alkaid {version('alkaid')})"),
+        estimate=Estimate(float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})"),
         stage_delay_ns=tuple(_delays(stages)),
+        language=settings.language,
     )
 
 
@@ -150,23 +163,13 @@ def describe_interface(design: RtlDesign, names: Sequence[str] = (), classes: Se
     Parameters
     ----------
     names, classes
-        Names of the inputs and outputs, where known.
+        Names of the values at the inputs and outputs, in the order of a row, where known.
     """
-
-    def slots(count: int, spec: FixedSpec, labels: Sequence[str]) -> list[dict[str, Any]]:
-        return [
-            {
-                "index": index,
-                "name": labels[index] if index < len(labels) else f"value {index}",
-                "bits": [index * spec.width + spec.width - 1, index * spec.width],
-            }
-            for index in range(count)
-        ]
 
     def port(name: str, direction: str, width: int, meaning: str) -> dict[str, Any]:
         return {"name": name, "direction": direction, "width": width, "meaning": meaning}
 
-    in_width, out_width = design.inputs * design.input_spec.width, design.outputs * design.output_spec.width
+    in_width, out_width = port_width(design.inputs), port_width(design.outputs)
     return {
         "top": design.top,
         "clock_period_ns": design.clock_period_ns,
@@ -180,12 +183,41 @@ def describe_interface(design: RtlDesign, names: Sequence[str] = (), classes: Se
             port("out_valid", "output", 1, f"out_data holds a result, {design.latency_cycles} cycles after in_valid"),
             port("out_data", "output", out_width, "all outputs of one event"),
         ],
-        "inputs": {"type": spec_to_json(design.input_spec), "values": slots(design.inputs, design.input_spec, names)},
-        "outputs": {
-            "type": spec_to_json(design.output_spec),
-            "values": slots(design.outputs, design.output_spec, classes),
-        },
+        "inputs": _describe_groups(design.inputs, names),
+        "outputs": _describe_groups(design.outputs, classes),
     }
+
+
+def _describe_groups(ports: Ports, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return shape, type and bit ranges of each input or output of the network."""
+    groups, low, first = [], 0, 0
+    for port in ports:
+        width = port.spec.width
+        groups.append({
+            "name": port.name,
+            "shape": list(port.shape),
+            "type": spec_to_json(port.spec),
+            "bits": [low + port.size * width - 1, low],
+            "values": [
+                {
+                    "index": index,
+                    "name": labels[first + index] if first + index < len(labels) else _value_name(port, index),
+                    "bits": [low + (index + 1) * width - 1, low + index * width],
+                }
+                for index in range(port.size)
+            ],
+        })  # fmt: skip
+        low, first = low + port.size * width, first + port.size
+    return groups
+
+
+def _value_name(port: Port, index: int) -> str:
+    """Return for example ``image[2][3][0]``; `index` counts in C order."""
+    place = []
+    for size in reversed(port.shape):
+        index, rest = divmod(index, size)
+        place.append(f"[{rest}]")
+    return port.name + "".join(reversed(place))
 
 
 def interface_text(interface: Mapping[str, Any]) -> str:
@@ -201,30 +233,37 @@ def interface_text(interface: Mapping[str, Any]) -> str:
         f"Initiation interval: {interface['initiation_interval']}: a new event may enter in every cycle; "
         "there is no back-pressure.",
     ]
-    for side in ("inputs", "outputs"):
-        spec = interface[side]["type"]
-        sign = "signed (two's complement)" if spec["signed"] else "unsigned"
-        lines += [
-            "",
-            f"## {side.capitalize()}",
-            "",
-            f"Each value is {sign}, {spec['width']} bits, "
-            f"{spec['integer']} of them left of the binary point: value = code * 2^{spec['integer'] - spec['width']}.",
-            "",
-            f"| {side[:-1]} | name | bits |",
-            "|---|---|---|",
-        ]
-        lines += [
-            f"| {value['index']} | {value['name']} | {value['bits'][0]}:{value['bits'][1]} |"
-            for value in interface[side]["values"]
-        ]
+    for side, port in (("input", "in_data"), ("output", "out_data")):
+        for group in interface[f"{side}s"]:
+            lines += _group_lines(side, port, group)
     return "\n".join([*lines, ""])
 
 
+def _group_lines(side: str, port: str, group: Mapping[str, Any]) -> list[str]:
+    spec = group["type"]
+    sign = "signed (two's complement)" if spec["signed"] else "unsigned"
+    shape = " x ".join(map(str, group["shape"])) or "1"
+    return [
+        "",
+        f"## {side.capitalize()} `{group['name']}`: `{port}[{group['bits'][0]}:{group['bits'][1]}]`",
+        "",
+        f"Shape {shape}, the last axis fastest. Each value is {sign}, {spec['width']} bits, "
+        f"{spec['integer']} of them left of the binary point: value = code * 2^{spec['integer'] - spec['width']}.",
+        "",
+        f"| {side} | name | bits |",
+        "|---|---|---|",
+        *(
+            f"| {value['index']} | {value['name']} | {value['bits'][0]}:{value['bits'][1]} |"
+            for value in group["values"]
+        ),
+    ]
+
+
 def project_files(design: RtlDesign, names: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, str]:
-    """Return file name → text of the whole RTL project."""
+    """Return file name → text of the whole RTL project: Verilog in ``src/``, VHDL where asked for in ``vhdl/``."""
     interface = describe_interface(design, names, classes)
     files = {f"src/{name}": text for name, text in design.sources().items()}
+    files.update({f"vhdl/{name}": text for name, text in design.vhdl_sources().items()})
     files[f"{design.top}.xdc"] = emit_constraints(design.clock_period_ns)
     files["interface.json"] = json.dumps(interface, indent=2) + "\n"
     files["interface.md"] = interface_text(interface)

@@ -1,15 +1,16 @@
-"""Verilog text of a pipelined design: stages, registers, and the top level with its valid chain."""
+"""Verilog text of a pipelined design: stages, lookup tables, registers, and the top level with its valid chain."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
-import numpy as np
+from l1dl.ports import Ports
+from l1dl.rtl.layout import input_fields, output_fields, port_width, register_widths
 
-from l1dl.fixed import FixedSpec
+_TABLE = re.compile(r"^module (table_\w+).*?^endmodule$", re.MULTILINE | re.DOTALL)
 
 
 def emit_stages(name: str, stages: Sequence[Any]) -> dict[str, str]:
@@ -19,7 +20,17 @@ def emit_stages(name: str, stages: Sequence[Any]) -> dict[str, str]:
     return {f"{name}_stage{index}": comb_logic_gen(stage, f"{name}_stage{index}") for index, stage in enumerate(stages)}
 
 
-def primitives(modules: Sequence[str]) -> dict[str, str]:
+def emit_tables(stages: Sequence[Any]) -> dict[str, str]:
+    """Return module name → Verilog of each lookup table; equal tables of all stages share one module.
+
+    The entries stand in the text, so that nothing has to be found beside it.
+    """
+    from alkaid.codegen.rtl.verilog.lookup import lookup_source
+
+    return {match[1]: f"{match[0]}\n" for match in _TABLE.finditer(lookup_source(list(stages)))}
+
+
+def primitives(modules: Iterable[str]) -> dict[str, str]:
     """Return file name → Verilog of alkaid's primitive modules that the given texts instantiate."""
     folder = resources.files("alkaid.codegen.rtl.verilog") / "source"
     texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".v")}
@@ -45,7 +56,7 @@ def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False) -> 
     probes
         Also lead all registers to an output port ``probes``, the first register in the lowest bits.
     """
-    widths = [int(stages[0].inp_kifs.sum()), *(int(stage.out_kifs.sum()) for stage in stages)]
+    widths = register_widths(stages)
     lines = [
         f"module {name}_pipeline (",
         "    input wire clk,",
@@ -74,28 +85,25 @@ def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False) -> 
     return "\n".join([*lines, "endmodule", ""])
 
 
-def emit_top(name: str, stages: Sequence[Any], inputs: FixedSpec, outputs: FixedSpec, *, probes: bool = False) -> str:
-    """Return the top module: equal slots for all values at the ports, and the valid chain.
+def emit_top(name: str, stages: Sequence[Any], inputs: Ports, outputs: Ports, *, probes: bool = False) -> str:
+    """Return the top module: a slot for each value at the ports, in the order of a row, and the valid chain.
 
     ``out_valid`` follows ``in_valid`` after the latency of the pipeline; ``rst`` (synchronous, active
     high) clears the chain, so that nothing under way comes out after a reset.
     """
-    n_inputs, n_outputs = stages[0].shape[0], stages[-1].shape[1]
-    packed_in, packed_out = int(stages[0].inp_kifs.sum()), int(stages[-1].out_kifs.sum())
-    latency = len(stages) + 1
-    probe_width = packed_in + sum(int(stage.out_kifs.sum()) for stage in stages)
+    widths, latency = register_widths(stages), len(stages) + 1
     lines = [
         f"module {name} (",
         "    input wire clk,",
         "    input wire rst,",
         "    input wire in_valid,",
-        f"    input wire [{n_inputs * inputs.width - 1}:0] in_data,",
-        *([f"    output wire [{probe_width - 1}:0] probes,"] if probes else []),
+        f"    input wire [{port_width(inputs) - 1}:0] in_data,",
+        *([f"    output wire [{sum(widths) - 1}:0] probes,"] if probes else []),
         "    output wire out_valid,",
-        f"    output wire [{n_outputs * outputs.width - 1}:0] out_data",
+        f"    output wire [{port_width(outputs) - 1}:0] out_data",
         ");",
-        f"    wire [{packed_in - 1}:0] model_inp;",
-        f"    wire [{packed_out - 1}:0] model_out;",
+        f"    wire [{widths[0] - 1}:0] model_inp;",
+        f"    wire [{widths[-1] - 1}:0] model_out;",
         f"    reg [{latency - 1}:0] valid = {latency}'b0;",
         "",
         "    always @(posedge clk) begin",
@@ -106,44 +114,38 @@ def emit_top(name: str, stages: Sequence[Any], inputs: FixedSpec, outputs: Fixed
         f"    {name}_pipeline pipeline (.clk(clk), .model_inp(model_inp), "
         f"{'.probes(probes), ' if probes else ''}.model_out(model_out));",
         "",
-        *_pack_inputs(stages[0].inp_kifs, inputs),
-        *_unpack_outputs(stages[-1].out_kifs, outputs),
+        *_pack_inputs(stages, inputs),
+        *_unpack_outputs(stages, outputs),
         "endmodule",
         "",
     ]
     return "\n".join(lines)
 
 
-def _pack_inputs(kifs: Any, spec: FixedSpec) -> list[str]:
+def _pack_inputs(stages: Sequence[Any], ports: Ports) -> list[str]:
     """Take from each input slot the bits that the first stage reads."""
-    lines, low = [], 0
-    for index, (keep, integer, fraction) in enumerate(np.asarray(kifs, dtype=int).T):
-        width = int(keep + integer + fraction)
-        if width:
-            start = index * spec.width + spec.fraction - int(fraction)
-            lines.append(f"    assign model_inp[{low + width - 1}:{low}] = in_data[{start + width - 1}:{start}];")
-        low += width
-    return lines
+    return [
+        f"    assign model_inp[{field.low + field.width - 1}:{field.low}] = "
+        f"in_data[{field.start + field.width - 1}:{field.start}];"
+        for field in input_fields(stages, ports)
+    ]
 
 
-def _unpack_outputs(kifs: Any, spec: FixedSpec) -> list[str]:
+def _unpack_outputs(stages: Sequence[Any], ports: Ports) -> list[str]:
     """Extend each result to its slot: zeros below, sign or zeros above."""
-    lines, low = [], 0
-    for index, (keep, integer, fraction) in enumerate(np.asarray(kifs, dtype=int).T):
-        width, start = int(keep + integer + fraction), index * spec.width
-        slot = f"out_data[{start + spec.width - 1}:{start}]"
-        if not width:
-            lines.append(f"    assign {slot} = {spec.width}'b0;")
+    lines = []
+    for field in output_fields(stages, ports):
+        slot = f"out_data[{field.start + field.slot - 1}:{field.start}]"
+        if not field.width:
+            lines.append(f"    assign {slot} = {field.slot}'b0;")
             continue
-        below = spec.fraction - int(fraction)
-        above = spec.width - below - width
-        parts = [f"model_out[{low + width - 1}:{low}]"]
-        if above:
-            parts.insert(0, f"{{{above}{{model_out[{low + width - 1}]}}}}" if keep else f"{above}'b0")
-        if below:
-            parts.append(f"{below}'b0")
+        high = field.low + field.width - 1
+        parts = [f"model_out[{high}:{field.low}]"]
+        if field.above:
+            parts.insert(0, f"{{{field.above}{{model_out[{high}]}}}}" if field.signed else f"{field.above}'b0")
+        if field.below:
+            parts.append(f"{field.below}'b0")
         lines.append(f"    assign {slot} = {{{', '.join(parts)}}};")
-        low += width
     return lines
 
 

@@ -7,8 +7,16 @@ the hls4ml node and its result; the ones before it are called ``<name>__<part>``
 from collections.abc import Callable
 from typing import Any
 
-from l1dl.convert.readers import activation, core
+from l1dl.convert.readers import activation, core, merge, recurrent, softmax, spatial, structure
 from l1dl.nodes import Node
 
-READERS: dict[str, Callable[[Any], tuple[Node, ...]]] = {**core.READERS, **activation.READERS}
+READERS: dict[str, Callable[[Any], tuple[Node, ...]]] = {
+    **core.READERS,
+    **spatial.READERS,
+    **structure.READERS,
+    **merge.READERS,
+    **activation.READERS,
+    **softmax.READERS,
+    **recurrent.READERS,
+}
 """hls4ml class name → its reader."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.errors import UnsupportedError
-from l1dl.fixed import Codes, FixedSpec, Overflow, Rounding
+from l1dl.fixed import Codes, FixedSpec, Overflow, Rounding, encode
 
 
 def spec_of(precision: Any) -> FixedSpec:
@@ -54,10 +54,63 @@ def source_of(model_graph: Any, name: str) -> str:
 
 
 def codes_of(where: str, values: npt.ArrayLike, spec: FixedSpec) -> Codes:
-    """Return the codes of constants; values off the grid or out of range would be changed by the firmware."""
-    scaled = np.ldexp(np.asarray(values, dtype=np.float64), spec.fraction)
-    codes = np.rint(scaled).astype(np.int64)
-    if np.any(codes != scaled) or (codes.size and (codes.min() < spec.minimum_code or codes.max() > spec.maximum_code)):
-        msg = f"hls4ml gave a constant of layer {where!r} the type {spec}, which does not hold it exactly"
+    """Return the codes of constants as the firmware loads them.
+
+    hls4ml writes a constant with as many decimal digits as its type has fractional bits, which is exact for
+    what the type holds; the C++ converts what it reads to the type.
+
+    Raises
+    ------
+    UnsupportedError
+        A constant is NaN or infinite.
+    """
+    real = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(real)):
+        msg = f"layer {where!r} has constants that are NaN or infinite"
         raise UnsupportedError(msg)
-    return codes
+    scaled = np.ldexp(real, spec.fraction)
+    if np.any(scaled != np.rint(scaled)):
+        digits = max(0, spec.fraction)
+        real = np.array([float(f"{value:.{digits}f}") for value in real.ravel()]).reshape(real.shape)
+    return encode(real, spec)
+
+
+def bias_of(layer: Any) -> tuple[Codes, FixedSpec]:
+    """Return the codes and the type of a layer's biases."""
+    bias = layer.weights["bias"]
+    spec = spec_of(bias.type.precision)
+    return codes_of(layer.name, bias.data, spec), spec
+
+
+STRATEGIES = ("latency", "resource")
+"""Strategies whose C++ adds up products that are converted to the accumulator one by one."""
+
+
+def check_kernel(layer: Any) -> None:
+    """Refuse a layer of products whose C++ is none that the readers know.
+
+    Raises
+    ------
+    UnsupportedError
+        The text names the layer and the reason.
+    """
+    strategy = str(layer.get_attr("strategy", "latency")).lower()
+    if strategy not in STRATEGIES:
+        msg = f"layer {layer.name!r} has strategy {strategy!r}; supported are {', '.join(STRATEGIES)}"
+        raise UnsupportedError(msg)
+    weight = layer.weights["weight"]
+    kind, width = type(weight.type.precision).__name__, weight.type.precision.width
+    if (
+        kind.endswith("IntegerPrecisionType")
+        and weight.type.precision.signed
+        and width == 2
+        and np.any(weight.data < -1)
+    ):
+        # hls4ml takes two signed bits for -1, 0 and 1, and multiplies by -2 as if it were 1.
+        msg = f"layer {layer.name!r} has weights of -2 in two bits, which hls4ml reads as 1; use three bits"
+        raise UnsupportedError(msg)
+    source = layer.get_input_variable().type.precision
+    if all(type(each).__name__.endswith("IntegerPrecisionType") and each.width == 1 and not each.signed
+           for each in (source, weight.type.precision)):  # fmt: skip
+        msg = f"layer {layer.name!r} multiplies single bits, which hls4ml takes for -1 and 1; use ap_ufixed<1,1>"
+        raise UnsupportedError(msg)

@@ -1,0 +1,42 @@
+"""The Keras model as the reference: real values in, real values out, as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from l1dl.fixed import Values
+from l1dl.ports import Arrays, Ports, as_rows, join, split
+
+BATCH = 4096
+"""Events that Keras computes together."""
+
+
+def keras_inputs(model: Any, x: Arrays, ports: Ports) -> list[Any]:
+    """Return the arrays that the model takes, one for each input."""
+    parts = split(as_rows(x, ports), ports)
+    return [part.astype(np.dtype(tensor.dtype)) for part, tensor in zip(parts, model.inputs, strict=True)]
+
+
+def predict_arrays(model: Any, arrays: list[Any]) -> list[Values]:
+    """Return what the model answers, float64 of shape (events, *shape) for each output."""
+    if not len(arrays[0]):
+        return [np.empty((0, *tensor.shape[1:])) for tensor in model.outputs]
+    inputs = arrays[0] if len(arrays) == 1 else arrays
+    answers = model.predict(inputs, batch_size=BATCH, verbose=0)
+    answers = list(answers) if isinstance(answers, (list, tuple)) else [answers]
+    return [np.asarray(answer, dtype=np.float64) for answer in answers]
+
+
+def predict_rows(model: Any, x: Arrays, ports: Ports) -> Values:
+    """Return rows of what the model answers to real inputs.
+
+    Parameters
+    ----------
+    x
+        An array for each port, or rows for a single one.
+    ports
+        The inputs of the model.
+    """
+    return join(predict_arrays(model, keras_inputs(model, x, ports)))

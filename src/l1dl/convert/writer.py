@@ -1,0 +1,137 @@
+"""Add plain layers to the model that conversion reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l1dl.convert.quantisers import Form, check_quantiser, quantiser_form, quantiser_spec
+from l1dl.convert.support import kind_of, where_of
+from l1dl.models.backend import import_keras, import_qkeras
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a first conversion finds out about the types between the layers, for a second one.
+
+    Attributes
+    ----------
+    pad_pools
+        Max pooling layers with ``padding="same"`` that never see negative values.
+    scalings
+        Name of a normalisation → scale and offset that give the codes of Keras behind the quantiser.
+    """
+
+    pad_pools: frozenset[str] = frozenset()
+    scalings: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+class Writer:
+    """Adds plain layers to the new model.
+
+    Parameters
+    ----------
+    unique
+        Returns a name that is not in use.
+    facts
+        What an earlier conversion found out.
+
+    Attributes
+    ----------
+    name, layer
+        The step that is being written.
+    readers
+        The layers that read its result.
+    wide
+        Name of a normalisation that firmware cannot compute as Keras does → it and the quantiser behind it.
+    """
+
+    def __init__(self, unique: Callable[[str], str], facts: Facts) -> None:
+        self._unique = unique
+        self.facts = facts
+        self.wide: dict[str, tuple[Any, Any]] = {}
+        self.name = ""
+        self.layer: Any = None
+        self.readers: Sequence[Any] = ()
+
+    def add(
+        self,
+        kind: str,
+        source: Any,
+        *,
+        part: str = "",
+        weights: Sequence[npt.ArrayLike] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Add a layer of Keras, and return its output.
+
+        Parameters
+        ----------
+        part
+            What the layer is for; empty for the one that yields the result.
+        """
+        name = self._unique(f"{self.name}_{part}") if part else self.name
+        layer = getattr(import_keras().layers, kind)(name=name, **(options or {}))
+        result = layer(source)
+        if weights is not None:
+            layer.set_weights([np.asarray(each, dtype=np.float32) for each in weights])
+        return result
+
+    def reshape(self, source: Any, shape: Sequence[int], part: str = "") -> Any:
+        """Return a tensor in another shape."""
+        return self.add("Reshape", source, part=part, options={"target_shape": tuple(shape)})
+
+    def quantise(self, source: Any, quantiser: Any, part: str = "") -> Any:
+        """Return a tensor quantised."""
+        name = self._unique(f"{self.name}_{part}") if part else self.name
+        return import_qkeras().QActivation(quantiser, name=name)(source)
+
+    def copy(self, source: Any) -> Any:
+        """Return a copy of a tensor, which hls4ml keeps apart."""
+        return self.add("Activation", source, part="copy", options={"activation": "linear"})
+
+    def repeat(self, source: Any, axis: int, count: int, part: str = "") -> Any:
+        """Return a tensor whose axis of size 1 (not counting the batch) is repeated."""
+        shape = list(source.shape[1:])
+        flat = self.reshape(source, (math.prod(shape[:axis]), math.prod(shape[axis + 1 :])), part=f"{part}flat")
+        repeated = self.add("UpSampling1D", flat, part=f"{part}repeated", options={"size": count})
+        shape[axis] = count
+        return self.reshape(repeated, shape, part=part)
+
+
+def is_active(layer: Any) -> bool:
+    """Say whether a layer has an activation of its own."""
+    activation = getattr(layer, "activation", None)
+    return activation is not None and getattr(activation, "__name__", "") != "linear"
+
+
+def activate(writer: Writer, source: Any, layer: Any) -> Any:
+    """Add the activation that a layer has of its own."""
+    if not is_active(layer):
+        return source
+    activation = layer.activation
+    if str(getattr(activation, "__module__", "")).startswith("keras."):
+        return writer.add("Activation", source, options={"activation": activation})
+    check_quantiser(where_of(layer), "activation", activation, "activation")
+    return writer.quantise(source, activation)
+
+
+def linear_part(layer: Any) -> str:
+    """Return what the linear part of a layer is called."""
+    return "linear" if is_active(layer) else ""
+
+
+def only_quantiser(readers: Sequence[Any]) -> Any:
+    """Return the quantiser that reads a layer, if nothing else does and it is a type."""
+    quantisers = [reader.activation for reader in readers if kind_of(reader) == "QActivation"]
+    if not quantisers or len(quantisers) != len(readers):
+        return None
+    forms = {quantiser_form(quantiser) for quantiser in quantisers}
+    if len(forms) != 1 or not forms <= {Form.LINEAR, Form.RELU}:
+        return None
+    return quantisers[0] if len({quantiser_spec(quantiser) for quantiser in quantisers}) == 1 else None
