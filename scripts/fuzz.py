@@ -82,7 +82,7 @@ class Network:
         """Add an input with its quantiser."""
         shapes = [(self.integer(2, 8),), (self.integer(3, 6), self.integer(1, 3)),
                   (self.integer(3, 6), self.integer(3, 6), self.integer(1, 2))]  # fmt: skip
-        shape = shapes[self.integer(0, 2)] if not self.inputs else tuple(self.inputs[0].shape[1:])
+        shape = shapes[self.choice([0, 1, 2, 2])] if not self.inputs else tuple(self.inputs[0].shape[1:])
         tensor = self.keras.Input(shape, name=f"input_{len(self.inputs)}")
         self.inputs.append(tensor)
         bits = self.integer(3, 10)
