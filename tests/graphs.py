@@ -293,7 +293,7 @@ def _merge(draw: Draw, name: str) -> Node:
     a = draw.source()
     others = [node for node in draw.nodes if broadcasts(a.shape, node.shape)]
     different = [node for node in others if node is not a]
-    b = draw.pick(different or others)
+    b = draw.pick(different or others or [a])
     if draw.chance(0.5):
         a, b = b, a
     operation = draw.pick(list(Operation))

@@ -17,9 +17,6 @@ from l1dl.tools import find_tool
 
 __all__ = ["graph_of", "random_codes", "random_graph", "random_rows", "random_spec"]
 
-RTL_ROUNDINGS = (Rounding.TRN, Rounding.RND, Rounding.RND_CONV)
-RTL_OVERFLOWS = (Overflow.WRAP, Overflow.SAT, Overflow.SAT_SYM)
-
 
 def absent(reason: str) -> None:
     """Skip with the reason; fail in CI."""

@@ -207,11 +207,9 @@ def test_outputs_that_need_fewer_bits_are_extended():
 
 def test_random_graphs_become_pipelines():
     need_packages("alkaid")
-    from support import RTL_OVERFLOWS, RTL_ROUNDINGS
-
     built = 0
     for seed in range(25):
-        graph = random_graph(seed, layers=2, roundings=RTL_ROUNDINGS, overflows=RTL_OVERFLOWS)
+        graph = random_graph(seed, layers=2)
         try:
             design = build_rtl(graph, RtlCard(stage_delay_ns=1.0))
         except UnsupportedError as error:

@@ -275,13 +275,11 @@ def test_every_operation(kind, stage_delay_ns, work):
 
 @pytest.mark.parametrize("seeds", [range(12), pytest.param(range(12, 150), marks=pytest.mark.slow)])
 def test_random_networks(seeds, work):
-    from support import RTL_OVERFLOWS, RTL_ROUNDINGS
-
     need_packages("alkaid")
     need_ghdl()
     built = 0
     for seed in seeds:
-        graph = random_graph(seed, layers=3, roundings=RTL_ROUNDINGS, overflows=RTL_OVERFLOWS)
+        graph = random_graph(seed, layers=3)
         try:
             design = build_rtl(graph, RtlCard(stage_delay_ns=1.0, language="vhdl"))
         except UnsupportedError as error:
