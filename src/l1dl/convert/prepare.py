@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from l1dl.convert import activations
 from l1dl.convert.quantisers import check_quantiser, quantiser_spec
 from l1dl.convert.rules import EMBEDDING, PRESERVING, RULES, check_layer
 from l1dl.convert.rules.products import embedding_spec
@@ -118,7 +119,11 @@ def prepare(model: Any, facts: Facts = Facts()) -> Prepared:  # noqa: B008  froz
             writer.readers = [reader.layer for reader in flat.readers(step.name)]
             tensors[step.name] = RULES[step.kind](writer, step.layer, sources)
     results = _outputs(writer, [tensors[name] for name in outputs], inputs)
-    return Prepared(keras.Model(_in_order(model, inputs), results, name=model.name), ports, writer.wide)
+    prepared = keras.Model(_in_order(model, inputs), results, name=model.name)
+    for layer in prepared.layers:
+        if kind_of(layer) in activations.HANDLERS:
+            activations.check_activation(where_of(layer), layer)
+    return Prepared(prepared, ports, writer.wide)
 
 
 def _flatten(model: Any, sources: Sequence[str] | None, flat: _Flat) -> list[str]:
