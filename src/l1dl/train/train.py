@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from l1dl.artifacts import atomic_path, digest_bytes, digest_json, storage_error
 from l1dl.card import ModelCard
 from l1dl.data.dataset import Dataset, Split
 from l1dl.errors import InputError
-from l1dl.models.backend import devices, import_keras, import_qkeras, quiet_stderr
+from l1dl.models.backend import devices, import_keras, quiet_stderr
+from l1dl.models.load import load_any
 from l1dl.models.mlp import build_float, build_quantised
 from l1dl.models.scaler import Scaler, fit_scaler
 from l1dl.train.fit import Fit, fit
@@ -138,24 +138,14 @@ def save_model(model: Any, path: Path) -> None:
 
 
 def load_model(path: Path) -> Any:
-    """Load a ``.keras`` file in safe mode: no code from the file is run.
+    """Load a model from its file; no code of the file is run.
 
     Raises
     ------
     InputError
         The file is missing or cannot be loaded.
     """
-    if not path.is_file():
-        msg = f"model file not found: {path}"
-        raise InputError(msg)
-    keras, qkeras = import_keras(), import_qkeras()
-    custom: dict[str, Any] = {}
-    import_module(f"{qkeras.__name__}.utils")._add_supported_quantized_objects(custom)
-    try:
-        return keras.models.load_model(path, custom_objects=custom, compile=False, safe_mode=True)
-    except Exception as error:
-        msg = f"{path} cannot be loaded as a Keras model: {str(error).splitlines()[0] if str(error) else error!r}"
-        raise InputError(msg) from error
+    return load_any(path).model
 
 
 def digest_layers(architecture: str) -> str:
