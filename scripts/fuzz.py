@@ -322,7 +322,7 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
     return outcome
 
 
-def try_network(seed: int, layers: int, verilog: bool) -> Outcome:
+def try_network(seed: int, layers: int, *, verilog: bool) -> Outcome:
     """Examine a network; whatever goes wrong, except a refusal by name, is its failure."""
     try:
         return examine(seed, layers, verilog=verilog)
@@ -335,10 +335,10 @@ def layers_of(seed: int) -> int:
     return 2 + seed % 11
 
 
-def shrink(outcome: Outcome, verilog: bool) -> Outcome:
+def shrink(outcome: Outcome, *, verilog: bool) -> Outcome:
     """Return the failure of the same seed with the fewest layers."""
     for layers in range(1, outcome.layers):
-        smaller = try_network(outcome.seed, layers, verilog)
+        smaller = try_network(outcome.seed, layers, verilog=verilog)
         if smaller.state == "FAILS":
             return smaller
     return outcome
@@ -351,8 +351,8 @@ def _quiet() -> None:
 
 def _work(seed: int) -> Outcome:
     verilog = seed % VERILOG_EVERY == 0
-    outcome = try_network(seed, layers_of(seed), verilog)
-    return shrink(outcome, verilog) if outcome.state == "FAILS" else outcome
+    outcome = try_network(seed, layers_of(seed), verilog=verilog)
+    return shrink(outcome, verilog=verilog) if outcome.state == "FAILS" else outcome
 
 
 def fuzz(minutes: float, seed: int, out: Path, jobs: int) -> int:
@@ -406,7 +406,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.case:
         case = json.loads(arguments.case.read_text())
-        outcome = try_network(case["seed"], case["layers"], case["seed"] % VERILOG_EVERY == 0)
+        outcome = try_network(case["seed"], case["layers"], verilog=case["seed"] % VERILOG_EVERY == 0)
         print(json.dumps(asdict(outcome), indent=2))
         sys.exit(outcome.state == "FAILS")
     sys.exit(fuzz(arguments.minutes, arguments.seed, arguments.out, arguments.jobs) > 0)
