@@ -49,11 +49,12 @@ class Network:
     """A random network, built layer by layer: the first layers of a seed are the same for any number of layers."""
 
     def __init__(self, seed: int, layers: int) -> None:
-        import keras
         import numpy as np
-        import qkeras
 
-        self.keras, self.qkeras, self.rng = keras, qkeras, np.random.default_rng(seed)
+        from l1dl.models.backend import import_keras, import_qkeras
+
+        keras = import_keras()
+        self.keras, self.qkeras, self.rng = keras, import_qkeras(), np.random.default_rng(seed)
         self.kinds: list[str] = []
         self.inputs: list[Any] = []
         self.tensors = [self.new_input() for _ in range(1 + (self.rng.random() < 0.3))]

@@ -9,14 +9,13 @@ import pytest
 from support import need_packages, need_tools
 
 from l1dl.errors import UnsupportedError
+from l1dl.models.backend import import_keras
 
 EVENTS = 200
 
 
 def perceptron() -> Any:
     """Return a plain Keras model with two inputs and two outputs."""
-    from l1dl.models.backend import import_keras
-
     keras = import_keras()
     keras.utils.set_random_seed(1)
     first, second = keras.Input((4,), name="first"), keras.Input((3,), name="second")
@@ -32,6 +31,7 @@ def perceptron() -> Any:
 def convert(tmp_path_factory):
     need_packages("keras", "hls4ml", "alkaid")
     need_tools("cxx", "verilator", "yosys")
+    import_keras()  # chooses the back end, which the import of hls4ml would otherwise do
     import hls4ml
 
     def run(backend: str, **options: Any) -> Any:
