@@ -277,10 +277,10 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
     from l1dl.emulate.compare import compare, require
     from l1dl.emulate.csim import Csim
     from l1dl.emulate.engine import Emulator
-    from l1dl.emulate.keras_codes import exact_codes, keras_outputs
+    from l1dl.emulate.keras_codes import exact_rows, keras_outputs
     from l1dl.errors import UnsupportedError
     from l1dl.models.backend import import_keras
-    from l1dl.ports import decode_rows, split, value_specs
+    from l1dl.ports import count_values, decode_rows, split
     from l1dl.rtl.lower import lower
     from l1dl.rtl.project import build_rtl
 
@@ -297,7 +297,7 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
             return outcome
         graph, emulator = conversion.graph, Emulator(conversion.graph)
         ports = graph.input_ports
-        nothing = np.zeros((0, len(value_specs(ports))), dtype=np.int64)
+        nothing = np.zeros((0, count_values(ports)), dtype=np.int64)
         rows = np.concatenate(list(all_vectors(nothing, ports, events=EVENTS, seed=seed).values()))
         expected = emulator.run(rows)
         if len(np.unique(expected, axis=0)) == 1:
@@ -307,13 +307,10 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
         x = [part.astype(np.float32) for part in split(values, ports)]
         from_keras = keras_outputs(network.model, x if len(x) > 1 else x[0], graph)
         require(compare("keras_emulator", from_keras, expected))
-        specs = value_specs(graph.output_ports)
         outputs = Csim(conversion.project, work, optimise=0).run(values)
-        codes = [exact_codes(column, spec) for column, spec in zip(outputs.T, specs, strict=True)]
-        require(compare("csim_emulator", np.stack(codes, axis=1), expected))
+        require(compare("csim_emulator", exact_rows(outputs, graph.output_ports), expected))
         program = lower(graph).predict(values, n_threads=1)
-        codes = [exact_codes(column, spec) for column, spec in zip(program.T, specs, strict=True)]
-        require(compare("alir_emulator", np.stack(codes, axis=1), expected))
+        require(compare("alir_emulator", exact_rows(program, graph.output_ports), expected))
         if verilog:
             report, _ = cosimulate(
                 graph, build_rtl(graph), rows, work, settings=CosimCard(random_vectors=EVENTS), self_test=False

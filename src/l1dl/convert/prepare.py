@@ -16,11 +16,12 @@ from l1dl.convert import activations
 from l1dl.convert.quantisers import check_quantiser, quantiser_spec
 from l1dl.convert.rules import EMBEDDING, PRESERVING, RULES, check_layer
 from l1dl.convert.rules.products import embedding_spec
-from l1dl.convert.support import IDENTITIES, MISREAD, check_name, kind_of, where_of
+from l1dl.convert.support import MISREAD, check_name, kind_of, where_of
 from l1dl.convert.writer import Facts, Writer
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec
 from l1dl.models.backend import import_keras
+from l1dl.models.layers import IDENTITIES
 
 _OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 """Operations on tensors (``x + y``) that are layers of the same name."""

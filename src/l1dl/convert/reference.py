@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from l1dl.fixed import Values
+from l1dl.models.backend import predict_arrays
 from l1dl.ports import Arrays, Ports, as_rows, join, split
 
 BATCH = 4096
@@ -19,14 +20,11 @@ def keras_inputs(model: Any, x: Arrays, ports: Ports) -> list[Any]:
     return [part.astype(np.dtype(tensor.dtype)) for part, tensor in zip(parts, model.inputs, strict=True)]
 
 
-def predict_arrays(model: Any, arrays: list[Any]) -> list[Values]:
-    """Return what the model answers, float64 of shape (events, *shape) for each output."""
+def answers_of(model: Any, arrays: list[Any]) -> list[Values]:
+    """Return what the model answers, float64 of shape (events, *shape) for each output; also to no event."""
     if not len(arrays[0]):
         return [np.empty((0, *tensor.shape[1:])) for tensor in model.outputs]
-    inputs = arrays[0] if len(arrays) == 1 else arrays
-    answers = model.predict(inputs, batch_size=BATCH, verbose=0)
-    answers = list(answers) if isinstance(answers, (list, tuple)) else [answers]
-    return [np.asarray(answer, dtype=np.float64) for answer in answers]
+    return predict_arrays(model, arrays, BATCH)
 
 
 def predict_rows(model: Any, x: Arrays, ports: Ports) -> Values:
@@ -39,4 +37,4 @@ def predict_rows(model: Any, x: Arrays, ports: Ports) -> Values:
     ports
         The inputs of the model.
     """
-    return join(predict_arrays(model, keras_inputs(model, x, ports)))
+    return join(answers_of(model, keras_inputs(model, x, ports)))

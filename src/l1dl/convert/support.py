@@ -8,13 +8,6 @@ from l1dl.errors import UnsupportedError
 from l1dl.graph import check_identifier
 from l1dl.reserved import RESERVED
 
-IDENTITIES = (
-    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
-    "SpatialDropout1D", "SpatialDropout2D",
-)  # fmt: skip
-"""Layers that do nothing at inference."""
-
-
 _ATTRIBUTES = """
 accum_t activ_param activation activation_quantizer algorithm align_corners apply_reset_gate axis beta_data
 beta_quantizer bias bias_data bias_precision bias_quantizer bias_t bitwidth class_name collapse config_cpp

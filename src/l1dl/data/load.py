@@ -101,7 +101,7 @@ def load_dataset(
     if labels is not None and path.suffix.lower() != ".npy":
         msg = f"{path}: a file of labels was given ({labels}); allowed with .npy only; leave it out"
         raise InputError(msg)
-    _check_file(path)
+    check_file(path)
     if path.suffix.lower() == ".npy":
         raw = _read_npy(path, labels)
     elif inputs is Inputs.HLF:
@@ -137,7 +137,8 @@ def fetch_openml_jets(out: Path) -> Path:
     return out
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a path that is missing, no file, or empty."""
     if not path.exists():
         msg = f"file not found: {path}"
         raise InputError(msg)
@@ -149,7 +150,8 @@ def _check_file(path: Path) -> None:
         raise InputError(msg)
 
 
-def _damaged(path: Path, kind: str, error: BaseException) -> InputError:
+def damaged(path: Path, kind: str, error: BaseException) -> InputError:
+    """Return the error about a file that cannot be read as what it is called."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     msg = f"cannot read {path} as {kind}: truncated, corrupt or another format ({reason}); write or download it again"
     return InputError(msg)
@@ -191,7 +193,7 @@ def _read_hdf5(path: Path, inputs: Inputs = Inputs.HLF) -> RawData:
                 elif name in group:
                     arrays[name] = group[name][()]
     except _DAMAGED as error:
-        raise _damaged(path, "HDF5", error) from None
+        raise damaged(path, "HDF5", error) from None
     if found != sealed:
         msg = f"{path}: content changed since it was written: SHA-256 {found}, recorded {sealed}; generate it again"
         raise InputError(msg)
@@ -219,7 +221,7 @@ def _read_npz(path: Path) -> RawData:
             present = sorted(file.files)
             arrays = {name: file[name] for name in present if name in _ARRAYS}
     except _DAMAGED as error:
-        raise _refused_pickle(path, error) or _damaged(path, "npz", error) from None
+        raise _refused_pickle(path, error) or damaged(path, "npz", error) from None
     return _assemble(path, arrays, present)
 
 
@@ -227,7 +229,7 @@ def _read_npy(path: Path, labels: Path | None) -> RawData:
     if labels is None:
         msg = f"{path}: labels are missing; a .npy file holds x only; name a second .npy file with the labels"
         raise InputError(msg)
-    _check_file(labels)
+    check_file(labels)
     return RawData(str(path), _one_array(path), _one_array(labels))
 
 
@@ -235,7 +237,7 @@ def _one_array(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
     except _DAMAGED as error:
-        raise _refused_pickle(path, error) or _damaged(path, "npy", error) from None
+        raise _refused_pickle(path, error) or damaged(path, "npy", error) from None
     if not isinstance(array, np.ndarray):
         msg = f"{path} holds several arrays; allowed: one; rename it to .npz"
         raise InputError(msg)
@@ -259,7 +261,7 @@ def _read_parquet(path: Path) -> RawData:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, "Parquet", error) from None
+        raise damaged(path, "Parquet", error) from None
     label = next((name for name in _LABEL_COLUMNS if name in table.column_names), None)
     if label is None:
         found = ", ".join(table.column_names)

@@ -8,7 +8,7 @@ import numpy as np
 
 from l1dl.convert.check import compared_layers
 from l1dl.convert.prepare import prepare
-from l1dl.convert.reference import keras_inputs, predict_arrays, predict_rows
+from l1dl.convert.reference import answers_of, keras_inputs, predict_rows
 from l1dl.convert.writer import Facts
 from l1dl.emulate.compare import NO_CODE
 from l1dl.fixed import Codes, FixedSpec, Values
@@ -43,7 +43,7 @@ def keras_layers(model: Any, x: Arrays, graph: FixedGraph) -> dict[str, Codes]:
     prepared = prepare(model, Facts(_padded_pools(graph)))
     layers = compared_layers(prepared, graph)
     probe = import_keras().Model(prepared.model.inputs, [layer.output for layer in layers])
-    values = predict_arrays(probe, keras_inputs(probe, x, graph.input_ports))
+    values = answers_of(probe, keras_inputs(probe, x, graph.input_ports))
     return {
         layer.name: exact_codes(value, graph[layer.name].result) for layer, value in zip(layers, values, strict=True)
     }

@@ -13,10 +13,14 @@ import numpy.typing as npt
 from l1dl.artifacts import digest_array, digest_json
 from l1dl.errors import InputError, did_you_mean
 from l1dl.flow.job import Inputs, Job, Settings, Truth
+from l1dl.models.backend import predict_arrays
 from l1dl.models.flat import FlatModel, flatten_model
 from l1dl.models.prepare import Prepared
 from l1dl.models.strip import function_name
-from l1dl.train.train import digest_layers, predict, save_model
+from l1dl.train.train import digest_layers, save_model
+
+BATCH = 4096
+"""Events that Keras computes together."""
 
 DRAWN_EVENTS = 20_000
 """Events that are drawn where no calibration data are given."""
@@ -113,11 +117,7 @@ class ModelJob(Job):
 
 def outputs_of(model: Any, inputs: Inputs) -> list[npt.NDArray[np.float64]]:
     """Return the outputs of a Keras model, float64 of shape (events, *shape) each."""
-    if len(inputs) == 1 and len(model.outputs) == 1:
-        return [predict(model, inputs[0])]
-    argument = inputs[0] if len(inputs) == 1 else list(inputs)
-    found = model.predict(argument, batch_size=4096, verbose=0)
-    return [np.asarray(part, np.float64) for part in (found if isinstance(found, (list, tuple)) else [found])]
+    return predict_arrays(model, inputs, BATCH)
 
 
 def check_inputs(given: Any, model: Any) -> Inputs:

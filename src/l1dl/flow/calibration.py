@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.data.load import load_dataset
+from l1dl.data.load import check_file, damaged, load_dataset
 from l1dl.data.store import GROUP
 from l1dl.errors import InputError, did_you_mean
 
@@ -62,7 +62,7 @@ def read_calibration(path: Path, names: Sequence[str]) -> Calibration:
         The file is missing, damaged, or lacks an input; the text says what it holds.
     """
     suffix = path.suffix.lower()
-    _check(path)
+    check_file(path)
     if suffix not in SUFFIXES:
         msg = f"{path}: unknown format {suffix!r}; allowed: {', '.join(SUFFIXES)}{did_you_mean(suffix, SUFFIXES)}"
         raise InputError(msg)
@@ -89,7 +89,7 @@ def read_labels(path: Path) -> npt.NDArray[Any]:
     InputError
         The file is missing, damaged, or holds none.
     """
-    _check(path)
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _one_array(path)
@@ -123,18 +123,6 @@ def _inputs(path: Path, arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[
 def _dataset(path: Path) -> Calibration:
     dataset = load_dataset(path)
     return Calibration(dataset.x, dataset.y, dataset.classes, path.name)
-
-
-def _check(path: Path) -> None:
-    if not path.exists():
-        msg = f"file not found: {path}"
-        raise InputError(msg)
-    if not path.is_file():
-        msg = f"{path} is a directory; name a file in it"
-        raise InputError(msg)
-    if path.stat().st_size == 0:
-        msg = f"{path} is empty (0 bytes); write or download it again"
-        raise InputError(msg)
 
 
 def _one_array(path: Path) -> npt.NDArray[Any]:
@@ -175,9 +163,7 @@ def _read_hdf5(path: Path) -> dict[str, npt.NDArray[Any]] | None:
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "allow_pickle" in reason:
+    if "allow_pickle" in str(error):
         msg = f"{path} holds Python objects or is no NumPy file; l1dl never unpickles; allowed: arrays of numbers"
         return InputError(msg)
-    msg = f"cannot read {path} as {kind}: truncated, corrupt or another format ({reason}); write or download it again"
-    return InputError(msg)
+    return damaged(path, kind, error)

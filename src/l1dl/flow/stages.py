@@ -22,7 +22,7 @@ from l1dl.flow import keys
 from l1dl.flow.bench import Bench, changed_by_hand, versions
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.graph import save_graph
-from l1dl.ports import as_rows, decode_rows, join, split
+from l1dl.ports import as_rows, decode_rows, split
 from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs
 from l1dl.report.loss import measure_loss
 from l1dl.report.write import write_report
@@ -117,7 +117,7 @@ def emulate_stage(bench: Bench) -> list[Path]:
     """Compare Keras, the compiled C++ of hls4ml and the emulator, network by network and layer by layer."""
     from l1dl.convert.convert import HlsProject
     from l1dl.emulate.csim import Csim
-    from l1dl.emulate.keras_codes import exact_codes, keras_outputs
+    from l1dl.emulate.keras_codes import exact_rows, keras_outputs
 
     job, emulator, graph = bench.job, bench.emulator, bench.graph
     bench.report("compiling the C++ of hls4ml", 0, 0)
@@ -130,8 +130,7 @@ def emulate_stage(bench: Bench) -> list[Path]:
         for x, part in zip(inputs, on_grid, strict=True)
     )
     real = csim.run(as_rows(values, ports), lambda done, total: bench.report("C++ simulation", done, total))
-    outputs = graph.output_ports
-    from_csim = join([exact_codes(part, port.spec) for part, port in zip(split(real, outputs), outputs, strict=True)])
+    from_csim = exact_rows(real, graph.output_ports)
     bench.report("Keras and emulator", 0, 0)
     from_keras = keras_outputs(job.model(), _arguments(values), graph)
     agreements = (
@@ -185,7 +184,7 @@ def cosim_stage(bench: Bench) -> list[Path]:
         (paths.cosim.parent / old).unlink(missing_ok=True)
     result, outputs = cosimulate(
         bench.graph, design, bench.test_rows, paths.cache, settings=bench.job.settings.cosim, sources=sources,
-        vhdl_sources=_sources(bench, "vhdl", list(design.vhdl_sources())),
+        vhdl_sources=_sources(bench, "vhdl/*.vhd", list(design.vhdl_sources())),
         progress=lambda text: bench.report(text, 0, 0),
     )  # fmt: skip
     if result.agreement.mismatches:
@@ -198,20 +197,19 @@ def cosim_stage(bench: Bench) -> list[Path]:
 
 def _verilog(bench: Bench) -> dict[str, str]:
     """Return file name → text of the Verilog as it stands in the run directory."""
-    return _sources(bench, "src", sorted(bench.design.sources()))
+    return _sources(bench, "src/*.v", sorted(bench.design.sources()))
 
 
-def _sources(bench: Bench, folder: str, names: Sequence[str]) -> dict[str, str]:
-    """Return file name → text of the named files below the RTL project, and of others of their kind.
+def _sources(bench: Bench, pattern: str, names: Sequence[str]) -> dict[str, str]:
+    """Return file name → text of the named files of the RTL project, and of the others that match its pattern.
 
     Raises
     ------
     InputError
         A file is missing or no text.
     """
-    directory = bench.paths.rtl / folder
-    suffix = f"*{Path(names[0]).suffix}" if names else "*.none"
-    present = sorted(path.name for path in directory.glob(suffix))
+    directory = (bench.paths.rtl / pattern).parent
+    present = sorted(path.name for path in bench.paths.rtl.glob(pattern))
     missing = sorted(set(names) - set(present))
     if missing:
         msg = f"{directory} lacks {', '.join(missing)}; write it again with the stage rtl"

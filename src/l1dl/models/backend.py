@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from l1dl.errors import InputError, ToolMissingError
 
@@ -90,3 +93,29 @@ def devices() -> list[str]:
     keras = import_keras()
     found: list[str] = keras.distribution.list_devices()
     return [device for device in found if not device.startswith("cpu")]
+
+
+def predict_arrays(model: Any, arrays: Sequence[Any], batch_size: int) -> list[npt.NDArray[np.float64]]:
+    """Return the outputs of a Keras model, with float32 products in full precision on every device.
+
+    Parameters
+    ----------
+    arrays
+        One array for each input, shape (events, *shape).
+    batch_size
+        Events that are computed together.
+
+    Returns
+    -------
+    For each output an array, float64 of shape (events, *shape).
+    """
+    inputs = arrays[0] if len(arrays) == 1 else list(arrays)
+    precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if import_keras().backend.backend() == "jax":
+        import jax
+
+        precision = jax.default_matmul_precision("highest")
+    with precision:
+        answers = model.predict(inputs, batch_size=batch_size, verbose=0)
+    answers = answers if isinstance(answers, (list, tuple)) else [answers]
+    return [np.asarray(answer, dtype=np.float64) for answer in answers]

@@ -16,7 +16,7 @@ from l1dl.artifacts import atomic_path, digest_bytes, digest_json, storage_error
 from l1dl.card import ModelCard
 from l1dl.data.dataset import Dataset, Split
 from l1dl.errors import InputError
-from l1dl.models.backend import devices, import_keras, quiet_stderr
+from l1dl.models.backend import devices, import_keras, predict_arrays, quiet_stderr
 from l1dl.models.load import load_any
 from l1dl.models.mlp import build_float, build_quantised
 from l1dl.models.scaler import Scaler, fit_scaler
@@ -122,13 +122,7 @@ def model_inputs(card: ModelCard, scaler: Scaler, x: Any) -> Any:
 
 def predict(model: Any, x: Any, batch_size: int = 16384) -> Scores:
     """Return the outputs of a Keras model as float64, with float32 products in full precision on every device."""
-    keras = import_keras()
-    if keras.backend.backend() == "jax":
-        import jax
-
-        with jax.default_matmul_precision("highest"):
-            return np.asarray(model.predict(x, batch_size=batch_size, verbose=0), dtype=np.float64)
-    return np.asarray(model.predict(x, batch_size=batch_size, verbose=0), dtype=np.float64)
+    return predict_arrays(model, [x], batch_size)[0]
 
 
 def save_model(model: Any, path: Path) -> None:
