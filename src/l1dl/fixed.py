@@ -7,13 +7,15 @@ are those of ``ap_fixed`` (AMD Vitis HLS user guide UG1399, "Arbitrary precision
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.errors import InputError
+from l1dl.errors import InputError, did_you_mean
 
 Codes = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -115,6 +117,46 @@ class FixedSpec:
             else (f",{self.rounding.value},{self.overflow.value}")
         )
         return f"{'' if self.signed else 'u'}fixed<{self.width},{self.integer}{modes}>"
+
+
+_SPEC = re.compile(r"\s*(?:ap_)?(u?)fixed\s*<([^<>]*)>\s*")
+_Mode = TypeVar("_Mode", Rounding, Overflow)
+
+
+def parse_spec(text: str) -> FixedSpec:
+    """Return the type that a text names, as ``str`` of a `FixedSpec` or hls4ml write it.
+
+    Parameters
+    ----------
+    text
+        For example ``fixed<8,3>``, ``ufixed<6,2,RND,SAT>`` or ``ap_fixed<8,3,AP_RND_CONV,AP_SAT_SYM>``. Without modes
+        a type truncates and wraps (TRN, WRAP).
+
+    Raises
+    ------
+    InputError
+        It is no such text, or its width is outside the range.
+    """
+    found = _SPEC.fullmatch(text)
+    parts = [part.strip() for part in found[2].split(",")] if found else []
+    if found is None or not 2 <= len(parts) <= 4 or not all(re.fullmatch(r"[+-]?\d{1,4}", part) for part in parts[:2]):
+        msg = (
+            f"{text!r} is no fixed-point type; give width, integer bits and, if need be, rounding and overflow, "
+            "e.g. fixed<8,3>, ufixed<6,2,RND,SAT> or ap_fixed<8,3,AP_RND,AP_SAT>"
+        )
+        raise InputError(msg)
+    rounding = _mode(Rounding, parts[2], "rounding", text) if len(parts) > 2 else Rounding.TRN
+    overflow = _mode(Overflow, parts[3], "overflow", text) if len(parts) > 3 else Overflow.WRAP
+    return FixedSpec(not found[1], int(parts[0]), int(parts[1]), rounding, overflow)
+
+
+def _mode(kind: type[_Mode], name: str, what: str, text: str) -> _Mode:
+    known = [mode.value for mode in kind]
+    bare = name.upper().removeprefix("AP_")
+    if bare not in known:
+        msg = f"{text!r} has the {what} {name!r}{did_you_mean(bare, known)}; known are {', '.join(known)}"
+        raise InputError(msg)
+    return kind(bare)
 
 
 def decode(codes: npt.NDArray[np.integer], spec: FixedSpec) -> Values:

@@ -65,6 +65,13 @@ def softmax(logits: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
+def logits_of(probabilities: Array, function: str) -> Array:
+    """Return logits of probabilities that a ``softmax`` or a ``sigmoid`` gave; those of 0 and 1 are finite."""
+    smallest = float(np.finfo(np.float32).tiny)
+    logits = np.log(np.maximum(probabilities, smallest))
+    return logits if function == "softmax" else logits - np.log(np.maximum(1 - probabilities, smallest))
+
+
 def roc_auc(score: Array, positive: Mask) -> Auc | None:
     """Return the AUC of `score` with the error of DeLong; None if all events or none are positive."""
     signal, background = score[positive], score[~positive]

@@ -82,6 +82,27 @@ def test_a_published_model_goes_to_the_end_and_is_resumed(tmp_path: Path, capsys
 
 
 @pytest.mark.slow
+def test_a_softmax_is_kept_on_request(tmp_path: Path) -> None:
+    need_tools("cxx", "verilator", "yosys")
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "events.npz", x=rng.normal(0, 2, (500, 4)), y=rng.integers(0, 3, 500))
+    arguments = [
+        "deploy", str(MODEL), "--weights", str(WEIGHTS), "--calibration", str(tmp_path / "events.npz"), "--out",
+        str(tmp_path / "out"), "--random-vectors", "200", "--keep-softmax",
+    ]  # fmt: skip
+    assert invoke(arguments) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(report["agreement"]) == ["keras_emulator", "csim_emulator", "emulator_rtl"]
+    assert report["verdict"]["bit_exact"]
+    (softmax,) = report["softmax"]
+    assert softmax["events"] == 500
+    assert softmax["agreeing"] + softmax["tied"] > 0.99
+    assert 0 < softmax["maximum"] < 0.02
+    areas = (report["physics"][model]["auc"]["macro"] for model in ("quantised", "rtl"))
+    assert next(areas) == pytest.approx(next(areas), abs=0.01)
+
+
+@pytest.mark.slow
 def test_a_float_model_gets_types_and_shows_what_they_cost(tmp_path: Path) -> None:
     need_tools("cxx", "verilator", "yosys")
     rng = np.random.default_rng(1)

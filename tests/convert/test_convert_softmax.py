@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras_models import perceptron
 from side_by_side import Bench, check_all
 from support import need_packages, need_tools
 
-from l1dl.convert.agreement import softmax_agreement
-from l1dl.errors import InputError, UnsupportedError
+from l1dl.convert.convert import convert_model
+from l1dl.convert.softmax import before_softmax, graph_before_softmax, softmax_axes
+from l1dl.emulate.csim import Csim
+from l1dl.emulate.engine import Emulator
+from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+from l1dl.errors import UnsupportedError
 from l1dl.fixed import Overflow, Rounding
+from l1dl.models.backend import import_keras, import_qkeras, predict_arrays
 from l1dl.nodes import Merge, Reduce
+from l1dl.ports import decode_rows
+from l1dl.rtl.lower import lower
 
 need_packages("keras", "qkeras", "hls4ml")
 
@@ -107,15 +115,53 @@ def test_a_table_type_that_hls4ml_ignores_is_refused(tmp_path):
         work.convert(tmp_path, exact=False)
 
 
-def test_agreement_counts_ties_and_flips():
-    keras = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
-    firmware = np.array([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]])
-    found = softmax_agreement(keras, firmware)
-    assert (found.events, found.agreeing, found.tied, found.flipped) == (4, 0.5, 0.25, 0.25)
-    assert found.largest_difference == pytest.approx(0.55)
+class TestAtTheEndOfAModel:
+    """A softmax that was kept: Keras on what it reads, everything else on the softmax itself."""
+
+    @pytest.mark.parametrize("size", [2, 5, pytest.param(8, marks=pytest.mark.slow)])
+    def test_vectors(self, size, tmp_path):
+        self.check(self.logits((4,), size), -1, tmp_path)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_matrices(self, axis, tmp_path):
+        self.check(self.logits((3, 4), 4), axis, tmp_path)
+
+    def logits(self, shape, size):
+        need_packages("jax", "alkaid")
+        keras, qkeras = import_keras(), import_qkeras()
+        keras.utils.set_random_seed(size)
+        bits = qkeras.quantized_bits(6, 1, alpha=1)
+        inputs = keras.Input(shape, name="port")
+        x = qkeras.QActivation(qkeras.quantized_bits(8, 3, alpha=1), name="entry")(inputs)
+        return inputs, qkeras.QDense(size, kernel_quantizer=bits, bias_quantizer=bits, name="dense")(x)
+
+    def check(self, pair, axis, work):
+        need_tools("cxx")
+        inputs, logits = pair
+        keras = import_keras()
+        model = keras.Model(inputs, keras.layers.Softmax(axis=axis, name="chances")(logits), name="net")
+        conversion = convert_model(model, work / "hls")
+        graph, emulator = conversion.graph, Emulator(conversion.graph)
+        x = np.random.default_rng(1).uniform(-9, 9, (500, *inputs.shape[1:])).astype(np.float32)
+        x[:9] = 0
+        rows = emulator.encode(x)
+        emulated = emulator.run(rows)
+        assert len(np.unique(emulated)) > 50
+        before = graph_before_softmax(graph)
+        assert before.outputs == ("dense",)
+        np.testing.assert_array_equal(keras_outputs(before_softmax(model), x, before), Emulator(before).run(rows))
+        values = decode_rows(rows, graph.input_ports)
+        compiled = Csim(conversion.project, work / "csim", optimise=0).run(values)
+        np.testing.assert_array_equal(exact_rows(compiled, graph.output_ports), emulated)
+        np.testing.assert_array_equal(exact_rows(lower(graph).predict(values), graph.output_ports), emulated)
+        (wanted,) = predict_arrays(model, [x])
+        assert np.abs(emulator.decode(emulated).reshape(wanted.shape) - wanted).max() < 2**-6
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (4, 2), (4,)])
-def test_agreement_needs_equal_shapes(shape):
-    with pytest.raises(InputError, match="must be two arrays"):
-        softmax_agreement(np.zeros((4, 3)) if shape[0] else np.zeros(shape), np.zeros(shape))
+def test_without_a_softmax_model_and_graph_stay(tmp_path):
+    model = perceptron(1)
+    graph = convert_model(model, tmp_path).graph
+    assert before_softmax(model) is model
+    assert graph_before_softmax(graph) is graph
+    assert softmax_axes(model) == [None]

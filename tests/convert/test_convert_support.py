@@ -74,11 +74,21 @@ def test_layers_without_quantised_weights(build, libraries):
 
 def test_unknown_layers(build, libraries):
     keras, _ = libraries
-    text = r"layer 'soft' \(Softmax\) is not supported; supported are Activation, Add, Average"
+    text = r"layer 'layer' \(LayerNormalization\) is not supported; supported are Activation, Add, Average"
     with pytest.raises(UnsupportedError, match=text):
-        check_supported(build(final=keras.layers.Softmax(name="soft")))
-    with pytest.raises(UnsupportedError, match=r"layer 'layer' \(LayerNormalization\) is not supported"):
         check_supported(build(keras.layers.LayerNormalization(name="layer")))
+
+
+def test_a_softmax_ends_a_model(build, libraries):
+    keras, qkeras = libraries
+    check_supported(build(final=keras.layers.Softmax(name="chances")))
+    with pytest.raises(UnsupportedError, match=r"layer 'chances' \(Softmax\) feeds another layer; a softmax is"):
+        check_supported(build(keras.layers.Softmax(name="chances")))
+    with pytest.raises(UnsupportedError, match=r"layer 'chances' \(Softmax\) has the axes \[-1\]; a softmax is"):
+        check_supported(build(final=keras.layers.Softmax(axis=[-1], name="chances")))
+    quantiser = qkeras.QActivation(qkeras.quantized_bits(8, 0, alpha=1), name="bits")
+    with pytest.raises(UnsupportedError, match=r"'chances' .*: the function softmax has no exact firmware by itself"):
+        check_supported(build(keras.layers.Activation("softmax", name="chances"), quantiser))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from l1dl.models.fit import FitSettings, missing_types
 from l1dl.models.flat import assemble, flatten_model
 from l1dl.models.fold import fold_normalisations
 from l1dl.models.prepare import Prepared, prepare_model
+from l1dl.models.strip import kept_function
 
 
 @pytest.fixture(autouse=True)
@@ -190,24 +191,33 @@ def test_a_final_softmax_is_cut_by_default(keep: bool) -> None:
     assert np.mean(answers(prepared.model, x)[0].argmax(axis=1) == right) > 0.97
 
 
-@pytest.mark.parametrize("form", ["Softmax", "Activation", "QDense", "shared"])
-def test_a_softmax_is_cut_in_every_form(form: str) -> None:
+def ending(form: str, function: str = "softmax") -> tuple[Any, Any]:
+    """Return a quantised model that ends with a function, as a layer or inside one, and its last layer with weights."""
     keras, qkeras = import_keras(), import_qkeras()
     layers, bits = keras.layers, qkeras.quantized_bits(6, 1, alpha=1)
     inputs = keras.Input((3,), name="x")
     x = qkeras.QActivation(qkeras.quantized_bits(8, 3, alpha=1), name="entry")(inputs)
-    own = "softmax" if form in ("QDense", "shared") else None
+    own = function if form in ("QDense", "shared") else None
     last = qkeras.QDense(3, kernel_quantizer=bits, bias_quantizer=bits, activation=own, name="last")
     outputs: Any = last(x)
     if form == "Softmax":
-        outputs = layers.Softmax(name="soft")(outputs)
+        outputs = layers.Softmax(name="chances")(outputs)
     elif form == "Activation":
-        outputs = layers.Activation("softmax", name="soft")(outputs)
+        outputs = layers.Activation(function, name="chances")(outputs)
     elif form == "shared":
         outputs = [outputs, layers.Concatenate(name="twice")([outputs, outputs])]
-    model = lively(keras.Model(inputs, outputs, name="net"))
+    return lively(keras.Model(inputs, outputs, name="net")), last
+
+
+FORMS = ["Softmax", "Activation", "QDense", "shared"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_softmax_is_cut_in_every_form(form: str) -> None:
+    model, last = ending(form)
     prepared = prepare_model(model, None)
     assert prepared.reference is None
+    bits = last.kernel_quantizer_internal
     kernel, bias = (np.asarray(bits(weight)) for weight in last.get_weights())
     x = events(model)[0]
     expected = np.asarray(model.get_layer("entry")(x)) @ kernel + bias
@@ -216,6 +226,32 @@ def test_a_softmax_is_cut_in_every_form(form: str) -> None:
     if form == "shared":
         assert np.allclose(found[1].sum(axis=1), 2, atol=1e-5)
     assert len(prepared.notes) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_softmax_is_kept_as_a_layer_in_every_form(form: str) -> None:
+    model, _ = ending(form)
+    prepared = prepare_model(model, None, keep_softmax=True)
+    assert (prepared.model is model) == (form == "Softmax")
+    assert type(prepared.model.outputs[0]._keras_history.operation).__name__ == "Softmax"
+    x = events(model)
+    for found, expected in zip(answers(prepared.model, x), answers(model, x), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert ["was kept: firmware computes it with tables" in note for note in prepared.notes] == [True]
+    if form != "shared":
+        assert kept_function(prepared.model) == "softmax"
+
+
+@pytest.mark.parametrize("form", ["Activation", "QDense"])
+def test_a_sigmoid_is_kept_with_a_quantiser_behind_it(form: str) -> None:
+    model, _ = ending(form, "sigmoid")
+    prepared = prepare_model(model, None, keep_softmax=True)
+    x = events(model)
+    (found,), (expected,) = answers(prepared.model, x), answers(model, x)
+    assert np.array_equal(found * 2**11, np.rint(found * 2**11))
+    np.testing.assert_allclose(found, expected, atol=2**-12)
+    assert kept_function(prepared.model) == "sigmoid"
+    assert any("a quantiser rounds its values to steps of 2^-11" in note for note in prepared.notes)
 
 
 def test_a_quantised_model_is_returned_as_it_is() -> None:

@@ -13,7 +13,8 @@ Card = TypeVar("Card")
 
 EXAMPLES = (
     "Examples:  l1dl deploy model.h5 --calibration x_test.npy --out runs/mine   |   "
-    "l1dl deploy model.json --weights weights.h5   |   l1dl deploy float.keras --calibration test.npz --bits 6"
+    "l1dl deploy model.json --weights weights.h5   |   l1dl deploy float.keras --calibration test.npz --bits 6   |   "
+    "l1dl deploy float.keras --types types.toml"
 )
 
 
@@ -63,6 +64,18 @@ def deploy(
     layer_bits: Annotated[
         list[str] | None, typer.Option("--layer-bits", metavar="LAYER=BITS", help="Bits of one layer; may be repeated.")
     ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="LAYER[.PART]=TYPE",
+            help="Type of a layer's result (or .weight, .bias, .sum) or of an input, e.g. dense='fixed<8,3,RND,SAT>'; "
+            "may be repeated.",
+        ),
+    ] = None,
+    types_file: Annotated[
+        Path | None, typer.Option("--types", metavar="FILE", help="Such types in a TOML file, a table for each layer.")
+    ] = None,
     margin: Annotated[
         int, typer.Option("--margin", min=0, max=8, help="Integer bits beyond what the calibration events need.")
     ] = 1,
@@ -85,7 +98,8 @@ def deploy(
     """Take a Keras or QKeras model to proved firmware: convert, emulate, rtl, cosim, synth, report.
 
     The file may be of Keras 3 or of Keras 2 with QKeras 0.9; no code in it is run. A model without quantisers gets
-    types from the calibration events. Exit code 0 means that all meanings of the model agree in every bit.
+    the types that --type and --types give, and others from the calibration events. Exit code 0 means that all
+    meanings of the model agree in every bit.
     """
     from l1dl.card import BudgetCard, CosimCard, HlsCard, RtlCard
     from l1dl.cli.console import display
@@ -94,7 +108,9 @@ def deploy(
     from l1dl.models.fit import FitSettings
 
     given = {"weight_bits": bits, "activation_bits": activation_bits, "input_bits": input_bits}
-    fit = FitSettings(margin_bits=margin, layers=_layer_bits(layer_bits or []), **_given(given))
+    fit = FitSettings(
+        margin_bits=margin, layers=_layer_bits(layer_bits or []), types=_types(types_file, types or []), **_given(given)
+    )
     options = {"--weights": weights, "--calibration": calibration, "--labels": labels, "--name": name, "--out": out}
 
     def advise(stage: str) -> str:
@@ -146,4 +162,19 @@ def _layer_bits(texts: Sequence[str]) -> dict[str, int]:
             msg = f"--layer-bits {text!r} is not allowed; give LAYER=BITS, e.g. dense_1=6"
             raise InputError(msg)
         found[name] = int(bits)
+    return found
+
+
+def _types(file: Path | None, texts: Sequence[str]) -> dict[str, str]:
+    """Return the types of a file and of the options, which come last."""
+    from l1dl.errors import InputError
+    from l1dl.models.given_types import read_types
+
+    found = {} if file is None else read_types(file)
+    for text in texts:
+        name, _, spec = text.partition("=")
+        if not name or not spec:
+            msg = f"--type {text!r} is not allowed; give LAYER[.PART]=TYPE, e.g. dense_1.weight=fixed<6,1,RND,SAT>"
+            raise InputError(msg)
+        found[name.removesuffix(".result")] = spec
     return found

@@ -57,7 +57,8 @@ def check_activation(where: str, layer: Any) -> None:
     elif not (is_native(layer) or is_fused(layer)):
         msg = (
             f"{where}: the function {_function(layer)} has no exact firmware by itself; "
-            f"put a QActivation layer with {', '.join(NEAREST)} behind it, and nothing else"
+            f"put a QActivation layer with {', '.join(NEAREST)}, or with a type that rounds to nearest, behind it, and "
+            "nothing else"
         )
         raise UnsupportedError(msg)
 
@@ -76,6 +77,8 @@ def is_native(layer: Any) -> bool:
 def is_fused(layer: Any) -> bool:
     """Say whether the function of a layer becomes part of the truth tables of the quantisers behind it."""
     if type(layer).__name__ not in _LAYERS or _is_quantiser(layer) or is_native(layer) or _slope(layer).ndim:
+        return False
+    if _function(layer) == "softmax":  # not element by element
         return False
     readers = [node.operation for node in layer._outbound_nodes]
     return bool(readers) and all(_takes_floats(reader) or is_fused(reader) for reader in readers)

@@ -153,4 +153,5 @@ def compared_layers(prepared: Prepared, graph: FixedGraph) -> list[Any]:
         and layer.name not in prepared.wide
         and not isinstance(layer, keras.layers.InputLayer)
         and not is_fused(layer)
+        and kind_of(layer) != "Softmax"
     ]

@@ -20,6 +20,7 @@ from l1dl.convert.prepare import Prepared, prepare
 from l1dl.convert.readers.common import spec_of
 from l1dl.convert.reference import predict_rows
 from l1dl.convert.scaling import short_scaling
+from l1dl.convert.softmax import PROBABILITY
 from l1dl.convert.writer import Facts
 from l1dl.errors import ToolMissingError, UnsupportedError
 from l1dl.fixed import FixedSpec
@@ -180,6 +181,7 @@ def _precisions(prepared: Prepared, layers: list[dict[str, Any]]) -> dict[str, A
     found = {
         each["name"]: str(each["activation_quantizer"].hls_type) for each in layers if "activation_quantizer" in each
     }
+    found |= {each["name"]: hls_type(PROBABILITY) for each in layers if each["class_name"] == "Softmax"}
     counting = {name for each in layers if each["class_name"] == "Embedding" for name in each["inputs"]}
     found |= {name: hls_type(spec, whole=name in counting) for name, spec in prepared.ports.items()}
     return {name: {"Precision": {"result": precision}} for name, precision in found.items()}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l1dl.convert import activations
+from l1dl.convert import activations, softmax
 from l1dl.models.backend import import_keras
 
 PARSED = (
@@ -52,6 +52,7 @@ def handlers() -> Iterator[None]:
         if key.rpartition(".")[2] in activations.HANDLERS:
             layer_handlers[key] = _activation
     layer_handlers["keras.src.layers.core.input_layer.InputLayer"] = read_input
+    layer_handlers["keras.src.layers.activations.softmax.Softmax"] = softmax.describe
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""QKeras quantisers: which of them are types, which are tables, and which have no exact firmware.
+"""Quantisers of QKeras, and `fixed_point`: which are types, which are tables, and which have no exact firmware.
 
 A quantised constant is a finite dyadic number, so the weights of any deterministic quantiser are exact: it is
 evaluated once, and the smallest type that holds all values is found (`quantise_constants`, `smallest_spec`).
@@ -29,8 +29,8 @@ Less than the 24 of a float32, so that a value that Keras misses by a rounding e
 
 QUANTISERS = (
     "quantized_bits", "quantized_relu", "quantized_ulaw", "quantized_tanh", "quantized_sigmoid", "quantized_po2",
-    "quantized_relu_po2", "quantized_linear", "quantized_hswish", "binary", "ternary", "stochastic_binary",
-    "stochastic_ternary",
+    "quantized_relu_po2", "quantized_linear", "quantized_hswish", "fixed_point", "binary", "ternary",
+    "stochastic_binary", "stochastic_ternary",
 )  # fmt: skip
 """Quantisers that are deterministic at inference."""
 
@@ -119,7 +119,12 @@ def check_quantiser(where: str, option: str, quantiser: Any, role: Role) -> None
 
 
 def rounds_to_nearest(quantiser: Any) -> bool:
-    """Say whether a quantiser yields exact results for any float, and not only for numbers of few bits."""
+    """Say whether a quantiser yields exact results for any float, and not only for numbers of few bits.
+
+    Floats that a function rounds stand for their neighbours too, so that a quantiser must not truncate them.
+    """
+    if _name(quantiser) == "fixed_point":
+        return quantiser.spec.rounding not in (Rounding.TRN, Rounding.TRN_ZERO)
     return _name(quantiser) in NEAREST and getattr(quantiser, "bits", 1) > 1
 
 
@@ -238,7 +243,12 @@ def _sigmoid(q: Any) -> tuple[Form, FixedSpec] | None:
     return Form.HARD_SIGMOID, _spec(q.bits, 0)
 
 
+def _fixed_point(q: Any) -> tuple[Form, FixedSpec] | None:
+    return Form.LINEAR, q.spec
+
+
 _RULES = {
+    "fixed_point": _fixed_point,
     "quantized_bits": _bits,
     "quantized_linear": _linear,
     "quantized_relu": _relu,

@@ -10,9 +10,6 @@ from l1dl.fixed import Values
 from l1dl.models.backend import predict_arrays
 from l1dl.ports import Arrays, Ports, as_rows, join, split
 
-BATCH = 4096
-"""Events that Keras computes together."""
-
 
 def keras_inputs(model: Any, x: Arrays, ports: Ports) -> list[Any]:
     """Return the arrays that the model takes, one for each input."""
@@ -24,7 +21,7 @@ def answers_of(model: Any, arrays: list[Any]) -> list[Values]:
     """Return what the model answers, float64 of shape (events, *shape) for each output; also to no event."""
     if not len(arrays[0]):
         return [np.empty((0, *tensor.shape[1:])) for tensor in model.outputs]
-    return predict_arrays(model, arrays, BATCH)
+    return predict_arrays(model, arrays)
 
 
 def predict_rows(model: Any, x: Arrays, ports: Ports) -> Values:

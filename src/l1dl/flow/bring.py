@@ -13,14 +13,13 @@ import numpy.typing as npt
 from l1dl.artifacts import digest_array, digest_json
 from l1dl.errors import InputError, did_you_mean
 from l1dl.flow.job import Inputs, Job, Settings, Truth
+from l1dl.metrics import logits_of
 from l1dl.models.backend import predict_arrays
 from l1dl.models.flat import FlatModel, flatten_model
 from l1dl.models.prepare import Prepared
-from l1dl.models.strip import function_name
+from l1dl.models.strip import kept_function
+from l1dl.models.twins import type_of
 from l1dl.train.train import digest_layers, save_model
-
-BATCH = 4096
-"""Events that Keras computes together."""
 
 DRAWN_EVENTS = 20_000
 """Events that are drawn where no calibration data are given."""
@@ -86,15 +85,20 @@ class ModelJob(Job):
 
     @cached_property
     def _float(self) -> Sequence[npt.NDArray[np.float64]] | None:
-        return None if self._prepared.reference is None else outputs_of(self._prepared.reference, self._inputs)
+        return None if self._prepared.reference is None else predict_arrays(self._prepared.reference, self._inputs)
 
     def truth(self) -> Truth:
         """Return the labels, and the logits of the Keras models."""
         if self._labels is None:
             return Truth()
-        scores = {"quantised": outputs_of(self._prepared.model, self._inputs)[0]}
+        scores = {"quantised": self.logits(predict_arrays(self._prepared.model, self._inputs)[0])}
         real = self.reference()
-        return Truth(self._labels, scores if real is None else {"float": real[0], **scores})
+        return Truth(self._labels, scores if real is None else {"float": self.logits(real[0]), **scores})
+
+    def logits(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return outputs as logits, where a final softmax or sigmoid was kept."""
+        kept = kept_function(self._prepared.model)
+        return values if kept is None else logits_of(values, kept)
 
     def model_key(self) -> str:
         """Return a digest of the weights and the events."""
@@ -113,11 +117,6 @@ class ModelJob(Job):
     def notes(self) -> tuple[str, ...]:
         """Return what was done to the model and where the events come from."""
         return (*self._notes, *self._prepared.notes)
-
-
-def outputs_of(model: Any, inputs: Inputs) -> list[npt.NDArray[np.float64]]:
-    """Return the outputs of a Keras model, float64 of shape (events, *shape) each."""
-    return predict_arrays(model, inputs, BATCH)
 
 
 def check_inputs(given: Any, model: Any) -> Inputs:
@@ -191,14 +190,9 @@ def _input_range(flat: FlatModel, index: int) -> tuple[float, float, bool]:
     for call in flat.consumers(index):
         if call.kind == "Embedding":
             return 0, int(call.options["input_dim"]) - 1, True
-        quantiser = call.options.get("activation")
-        if call.kind == "QActivation" and function_name(quantiser) in ("quantized_bits", "quantized_relu"):
-            config: Any = (
-                quantiser["config"] if isinstance(quantiser, Mapping) else getattr(quantiser, "get_config", dict)()
-            )
-            high = 2.0 ** int(config["integer"])
-            signed = function_name(quantiser) == "quantized_bits" and config.get("keep_negative", True)
-            return (-high if signed else 0.0), high, False
+        spec = type_of(call.options.get("activation")) if call.kind == "QActivation" else None
+        if spec is not None:
+            return spec.minimum_code * spec.step, (spec.maximum_code + 1) * spec.step, False
     name = flat.entries[index].name
     msg = f"input {name!r} does not say its range; give calibration data with --calibration (calibration=… in Python)"
     raise InputError(msg)

@@ -72,7 +72,7 @@ def deploy(
     keep_softmax
         Leave a final softmax or sigmoid in the firmware; it is cut off by default.
     fit
-        The bit budget for what has no types yet.
+        The bit budget for what has no types yet, and types that are given.
     until, force
         Last stage; and whether stages run even if they are up to date.
 

@@ -141,6 +141,10 @@ class Job:
         """Return the outputs of the model before types were fitted to it, one array for each; None without a fit."""
         return None
 
+    def logits(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the values of the only output as logits."""
+        return values
+
     def save_model(self, path: Path) -> bool:  # noqa: ARG002
         """Write the quantised model where the run has made it; say whether it was written."""
         return False

@@ -15,6 +15,7 @@ from l1dl.artifacts import digest_json, read_json, write_files, write_json, writ
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.result import CosimReport
 from l1dl.emulate.compare import NO_CODE, Agreement, compare
+from l1dl.emulate.engine import Emulator
 from l1dl.emulate.profile import LayerProfile, profile_layers
 from l1dl.errors import InputError
 from l1dl.fixed import Values
@@ -22,9 +23,10 @@ from l1dl.flow import keys
 from l1dl.flow.bench import Bench, changed_by_hand, versions
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.graph import save_graph
+from l1dl.models.backend import predict_arrays
 from l1dl.ports import as_rows, decode_rows, split
-from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs
-from l1dl.report.loss import measure_loss
+from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs, SoftmaxAgreement
+from l1dl.report.loss import compare_softmax, measure_loss
 from l1dl.report.write import write_report
 from l1dl.rtl.project import project_files
 from l1dl.synth.design import SynthDesign
@@ -116,6 +118,7 @@ def convert_stage(bench: Bench) -> list[Path]:
 def emulate_stage(bench: Bench) -> list[Path]:
     """Compare Keras, the compiled C++ of hls4ml and the emulator, network by network and layer by layer."""
     from l1dl.convert.convert import HlsProject
+    from l1dl.convert.softmax import before_softmax, graph_before_softmax
     from l1dl.emulate.csim import Csim
     from l1dl.emulate.keras_codes import exact_rows, keras_outputs
 
@@ -132,11 +135,14 @@ def emulate_stage(bench: Bench) -> list[Path]:
     real = csim.run(as_rows(values, ports), lambda done, total: bench.report("C++ simulation", done, total))
     from_csim = exact_rows(real, graph.output_ports)
     bench.report("Keras and emulator", 0, 0)
-    from_keras = keras_outputs(job.model(), _arguments(values), graph)
-    agreements = (
-        compare("keras_csim", from_keras, from_csim),
-        compare("csim_emulator", from_csim, emulator.run(rows)),
+    logits = graph_before_softmax(graph)
+    from_keras = keras_outputs(before_softmax(job.model()), _arguments(values), logits)
+    with_keras = (
+        compare("keras_csim", from_keras, from_csim)
+        if logits is graph
+        else compare("keras_emulator", from_keras, Emulator(logits).run(rows))
     )
+    agreements = (with_keras, compare("csim_emulator", from_csim, emulator.run(rows)))
     profiles = tuple(profile_layers(emulator, inputs))
     write_result(bench.paths.emulation, Emulation(agreements, _compare_layers(bench), profiles))
     return [bench.paths.emulation]
@@ -265,10 +271,11 @@ def report_inputs(bench: Bench) -> ReportInputs:
     with np.load(paths.cosim_outputs, allow_pickle=False) as file:
         outputs = file["codes"]
     values = decode_rows(outputs, bench.graph.output_ports)
+    softmax = _softmax(bench, values)
     truth = job.truth()
     physics = None
     if truth.labels is not None:
-        physics = Physics(job.classes, truth.labels, {**truth.scores, "rtl": values})
+        physics = Physics(job.classes, truth.labels, {**truth.scores, "rtl": job.logits(values)})
     training = job.training()
     models = training.pop("models", {})
     records = bench.directory.stages()
@@ -283,6 +290,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         budget=job.settings.budget,
         physics=physics,
         float_loss=_float_loss(bench, values),
+        softmax=softmax,
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,
@@ -312,6 +320,24 @@ def _float_loss(bench: Bench, values: Values) -> tuple[FloatLoss, ...]:
         measure_loss(port.name, real.reshape(len(real), -1), part.reshape(len(part), -1))
         for port, real, part in zip(ports, reference, parts, strict=True)
     )
+
+
+def _softmax(bench: Bench, values: Values) -> tuple[SoftmaxAgreement, ...]:
+    """Compare each final softmax that was kept with that of Keras, on the test events."""
+    from l1dl.convert.softmax import softmax_axes
+
+    model, ports = bench.job.model(), bench.graph.output_ports
+    axes = softmax_axes(model)
+    if not any(axes):
+        return ()
+    found = []
+    for port, axis, real, part in zip(
+        ports, axes, predict_arrays(model, bench.job.inputs()), split(values, ports), strict=True
+    ):
+        if axis is not None:
+            pair = (np.moveaxis(each, axis, -1) for each in (real, part))
+            found.append(compare_softmax(port.name, *(each.reshape(-1, each.shape[-1]) for each in pair)))
+    return tuple(found)
 
 
 def _changes(bench: Bench) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def devices() -> list[str]:
     return [device for device in found if not device.startswith("cpu")]
 
 
-def predict_arrays(model: Any, arrays: Sequence[Any], batch_size: int) -> list[npt.NDArray[np.float64]]:
+def predict_arrays(model: Any, arrays: Sequence[Any], batch_size: int = 4096) -> list[npt.NDArray[np.float64]]:
     """Return the outputs of a Keras model, with float32 products in full precision on every device.
 
     Parameters

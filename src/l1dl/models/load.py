@@ -12,9 +12,17 @@ from typing import Any
 
 from l1dl.errors import InputError, UnsupportedError, did_you_mean
 from l1dl.models.backend import import_keras, import_qkeras, quiet_stderr
+from l1dl.models.fixed_point import fixed_point
 from l1dl.models.layers import LAYERS, QKERAS_LAYERS, bare_name, check_class
 from l1dl.models.legacy import is_hdf5, load_archive, load_legacy
-from l1dl.models.quantiser_config import ACTIVATIONS, QKERAS_FUNCTIONS, QUANTISERS, make_activation, make_quantiser
+from l1dl.models.quantiser_config import (
+    ACTIVATIONS,
+    QKERAS_FUNCTIONS,
+    QUANTISERS,
+    make_activation,
+    make_quantiser,
+    quantiser_class,
+)
 from l1dl.models.rebuild import MODELS, Rebuilt
 
 _TRAINING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.src.initializers",
@@ -190,6 +198,9 @@ def _check_part(found: Mapping[str, Any]) -> None:
             make_activation(value, f"layer {label!r} ({name}): {key}", qkeras=name in QKERAS_LAYERS)
         elif key.endswith("_quantizer"):
             make_quantiser(value, f"layer {label!r} ({name}): {key}")
+    if (module, name) == (fixed_point.__module__, fixed_point.__name__):
+        make_quantiser(found, f"the quantiser {name}")
+        return
     ours = module.startswith(("keras.", "qkeras")) or module in ("", "keras")
     if ours and (name in (*MODELS, *LAYERS, *QUANTISERS, *_PARTS) or module.startswith(_TRAINING_MODULES)):
         return
@@ -199,11 +210,12 @@ def _check_part(found: Mapping[str, Any]) -> None:
 
 
 def _custom_objects() -> dict[str, Any]:
-    """Return the classes of QKeras by name."""
+    """Return the classes of QKeras, and our own quantiser, by name."""
     qkeras = import_qkeras()
-    names = (*(name for name in LAYERS if name.startswith("Q")), *QUANTISERS, "Clip", "QInitializer")
+    names = (*(name for name in LAYERS if name.startswith("Q")), "Clip", "QInitializer")
     cells = ("QSimpleRNNCell", "QLSTMCell", "QGRUCell")
-    return {name: getattr(qkeras, name) for name in (*names, *cells)}
+    layers = {name: getattr(qkeras, name) for name in (*names, *cells)}
+    return layers | {name: quantiser_class(name) for name in QUANTISERS}
 
 
 def _notes(rebuilt: Rebuilt, path: Path) -> tuple[str, ...]:

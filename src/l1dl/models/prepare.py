@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,17 @@ import numpy.typing as npt
 from l1dl.errors import InputError
 from l1dl.models.fit import FitSettings, fit_types, missing_types
 from l1dl.models.flat import FlatModel, assemble, flatten_model
+from l1dl.models.given_types import split_key
 from l1dl.models.rebuild import identifier
-from l1dl.models.strip import cut_final_activation, drop_identities
+from l1dl.models.strip import (
+    cut_final_activation,
+    drop_identities,
+    keep_final_activation,
+    quantise_sigmoids,
+)
 
 Arrays = Sequence[npt.NDArray[np.floating[Any]]]
+Named = TypeVar("Named")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,37 +60,39 @@ def prepare_model(
     calibration
         Real inputs, one array for each input; None where there are none.
     settings
-        The bit budget of a fit.
+        The bit budget of a fit, and the types that are given.
     keep_softmax
         Leave a final softmax or sigmoid where it is.
 
     Raises
     ------
     InputError
-        Types must be fitted, and there are no calibration data.
+        Types must be fitted, and there are no calibration data; or a type is given for what takes none.
     UnsupportedError
         A layer is unknown, or cannot be given types.
     """
     original = flatten_model(model)
-    flat, notes = drop_identities(_rename(original))
-    if not keep_softmax:
-        flat, cut = cut_final_activation(flat)
-        notes = (*notes, *cut)
+    flat, new = _rename(original)
+    settings = replace(settings, layers=_renamed(settings.layers, new), types=_renamed(settings.types, new))
+    flat, notes = drop_identities(flat)
+    flat, ended = keep_final_activation(flat) if keep_softmax else cut_final_activation(flat)
+    notes = (*notes, *ended)
     why = missing_types(flat)
-    if why is None:
-        return Prepared(model if flat is original else assemble(flat), None, notes)
-    if calibration is None:
+    if why is None and not settings.types:
+        flat, rounded = quantise_sigmoids(flat)
+        return Prepared(model if flat is original else assemble(flat), None, (*notes, *rounded))
+    if calibration is None and not settings.types:
         msg = (
             f"{why}, so that its types must be fitted to calibration data: give some with --calibration "
-            "(calibration=… in Python), or train the model with QKeras quantisers"
+            "(calibration=… in Python), give the types with --type, or train the model with QKeras quantisers"
         )
         raise InputError(msg)
     fitted = fit_types(flat, calibration, settings)
     return Prepared(assemble(fitted.flat), assemble(flat), (*notes, *fitted.notes))
 
 
-def _rename(flat: FlatModel) -> FlatModel:
-    """Give names that the generated code cannot use a form that it can."""
+def _rename(flat: FlatModel) -> tuple[FlatModel, dict[str, str]]:
+    """Give names that the generated code cannot use a form that it can; return also old → new name."""
     taken = {name for name in flat.names() if identifier(name) == name}
     new: dict[str, str] = {}
     for name in sorted(flat.names() - taken):
@@ -94,9 +103,19 @@ def _rename(flat: FlatModel) -> FlatModel:
         taken.add(free)
         new[name] = free
     if not new:
-        return flat
-    return replace(
+        return flat, new
+    changed = replace(
         flat,
         entries=tuple(replace(entry, name=new.get(entry.name, entry.name)) for entry in flat.entries),
         calls=tuple(replace(call, name=new.get(call.name, call.name)) for call in flat.calls),
     )
+    return changed, new
+
+
+def _renamed(named: Mapping[str, Named], new: Mapping[str, str]) -> dict[str, Named]:
+    """Return what is said about layers, or about parts of them, by the names that the layers have now."""
+    found = {}
+    for key, value in named.items():
+        name, part = split_key(key, set(new))
+        found[key if name not in new else f"{new[name]}.{part}" if name != key else new[name]] = value
+    return found

@@ -14,13 +14,14 @@ from typing import Any
 
 from l1dl.errors import InputError, UnsupportedError, did_you_mean
 from l1dl.models.backend import import_qkeras
+from l1dl.models.fixed_point import fixed_point
 
 QUANTISERS = (
-    "bernoulli", "binary", "quantized_bits", "quantized_hswish", "quantized_linear", "quantized_po2",
+    "bernoulli", "binary", "fixed_point", "quantized_bits", "quantized_hswish", "quantized_linear", "quantized_po2",
     "quantized_relu", "quantized_relu_po2", "quantized_sigmoid", "quantized_tanh", "quantized_ulaw",
     "stochastic_binary", "stochastic_ternary", "ternary",
 )  # fmt: skip
-"""The quantisers of QKeras that a file may name."""
+"""The quantisers that a file may name: those of QKeras, and our own `fixed_point`."""
 
 ACTIVATIONS = (
     "elu", "hard_sigmoid", "leaky_relu", "linear", "relu", "relu6", "selu", "sigmoid", "softmax", "softplus",
@@ -36,7 +37,7 @@ _WRAPPED = ("function", "Activation")
 
 
 def make_quantiser(value: Any, where: str) -> Any:
-    """Return the QKeras quantiser that a configuration describes; None where it says None.
+    """Return the quantiser that a configuration describes; None where it says None.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def make_quantiser(value: Any, where: str) -> Any:
     ------
     UnsupportedError
         It is none of `QUANTISERS`, or it has an option that this QKeras does not know.
+    InputError
+        Its options are damaged.
     """
     if value is None:
         return None
@@ -66,7 +69,7 @@ def make_quantiser(value: Any, where: str) -> Any:
     if not isinstance(options, Mapping):
         msg = f"{where}: the configuration of {name} is {options!r}, not a list of options by name"
         raise InputError(msg)
-    kind = getattr(import_qkeras(), name)
+    kind = quantiser_class(name)
     known = list(inspect.signature(kind.__init__).parameters)[1:]
     if len(arguments) > len(known):
         msg = f"{where}: {name} takes at most {len(known)} arguments, {len(arguments)} are given"
@@ -80,7 +83,16 @@ def make_quantiser(value: Any, where: str) -> Any:
     # Names and switches of TensorFlow variables say nothing about the values.
     for key in ("var_name", "use_variables"):
         kept.pop(key, None)
-    return kind(**kept)
+    try:
+        return kind(**kept)
+    except TypeError as error:
+        msg = f"{where}: {name} cannot be made: {error}"
+        raise InputError(msg) from error
+
+
+def quantiser_class(name: str) -> Any:
+    """Return the class of one of `QUANTISERS`."""
+    return fixed_point if name == fixed_point.__name__ else getattr(import_qkeras(), name)
 
 
 def make_activation(value: Any, where: str, *, qkeras: bool) -> Any:

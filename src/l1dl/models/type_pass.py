@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from l1dl.errors import InputError, UnsupportedError
+from l1dl.fixed import FixedSpec
+from l1dl.models.exact import check_affine, check_product, check_sum, check_weighted, cover
+from l1dl.models.fit_settings import FitSettings
+from l1dl.models.fixed_point import EXACT_BITS
 from l1dl.models.flat import Call, FlatModel, with_calls
 from l1dl.models.fold import frozen_normalisation
+from l1dl.models.given_types import GivenTypes
 from l1dl.models.quantiser_config import ACTIVATIONS
 from l1dl.models.strip import function_name
 from l1dl.models.twins import (
     PLAIN,
+    ConstantTypes,
     Twin,
     integer_bits,
     make_twin,
+    overflow_notes,
     quantised,
-    quantiser_fraction,
     relu,
+    rounded,
     sums_of_codes,
+    type_of,
 )
-
-EXACT_BITS = 24
-"""Bits of a float32 significand: sums of products within them are exact in Keras."""
 
 Ranges = Mapping[int, tuple[float, float]]
 """Tensor → smallest and largest value."""
@@ -49,66 +54,36 @@ RAW, WIDE, NARROW = 0, 1, 2
 """States of a tensor: any real number; exact, with as many bits as sums need; exact, with the bits of a quantiser."""
 
 
-def _check_bits(name: str, bits: int) -> None:
-    if not 2 <= bits <= EXACT_BITS:
-        msg = f"{name} = {bits} is not allowed; give 2 to {EXACT_BITS} bits"
-        raise InputError(msg)
+class TypePass:
+    """One pass over the calls, which writes the quantised ones.
 
-
-@dataclass(frozen=True)
-class FitSettings:
-    """The bit budget of a fit.
+    Parameters
+    ----------
+    ranges
+        Of every tensor; empty without calibration data.
+    given
+        Types that are given; those of results stand in the model already.
 
     Attributes
     ----------
-    weight_bits
-        Bits of weights, the sign included.
-    activation_bits, bias_bits, input_bits
-        Bits of the values between layers, of the biases and of the inputs.
-    margin_bits
-        Integer bits beyond what the calibration data need.
-    layers
-        Name of a layer → bits of its weights (or, for an activation, of its values), where they differ.
+    notes
+        Remarks for the report.
+    missing
+        What would need calibration data to get a type, where there are none.
     """
 
-    weight_bits: int = 8
-    activation_bits: int = 12
-    bias_bits: int = 12
-    input_bits: int = 12
-    margin_bits: int = 1
-    layers: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check the budget.
-
-        Raises
-        ------
-        InputError
-            A number of bits is outside its range.
-        """
-        for name in ("weight_bits", "activation_bits", "bias_bits", "input_bits"):
-            _check_bits(name, getattr(self, name))
-        for name, bits in self.layers.items():
-            _check_bits(f"layer {name!r}", bits)
-        if not 0 <= self.margin_bits <= 8:
-            msg = f"margin_bits = {self.margin_bits} is not allowed; give 0 to 8"
-            raise InputError(msg)
-
-
-class TypePass:
-    """One pass over the calls, which writes the quantised ones."""
-
-    def __init__(self, flat: FlatModel, ranges: Ranges, settings: FitSettings) -> None:
-        self._flat, self._ranges, self._settings = flat, ranges, settings
+    def __init__(self, flat: FlatModel, ranges: Ranges, settings: FitSettings, given: GivenTypes) -> None:
+        self._flat, self._ranges, self._settings, self._given = flat, ranges, settings, given
         self._limits = self._bit_limits()
         self._calls: list[Call] = []
         self._state: dict[int, int] = {}
         self._moved: dict[int, int] = {}
-        self._fraction: dict[int, int] = {}
+        self._spec: dict[int, FixedSpec] = {}
         self._next = flat.unused
         self._names = flat.names()
         self._twins: dict[str, Twin] = {}
         self.notes: list[str] = []
+        self.missing: list[str] = []
 
     def run(self) -> FlatModel:
         """Return the quantised model."""
@@ -159,17 +134,29 @@ class TypePass:
 
     def _weighted(self, call: Call) -> None:
         source = self._need(call.inputs[0], NARROW)
+        spec = self._spec.get(source)
         if call.name not in self._twins:
-            bits = self._settings.layers.get(call.name, self._settings.weight_bits)
-            self._twins[call.name] = make_twin(call, bits, self._settings.bias_bits, self._fraction.get(source))
+            types = self._constant_types(call)
+            self._twins[call.name] = make_twin(call, types, None if spec is None else spec.fraction)
+            self.notes += overflow_notes(call, types)
         twin = self._twins[call.name]
+        if self._given:
+            check_weighted(twin.first or twin.call, spec)
         if twin.first is not None:  # the depthwise half of a separable convolution
             number = self._new()
             self._calls.append(replace(twin.first, inputs=(source,), output=number))
             self._state[number] = WIDE
-            peak = twin.gain * max(abs(bound) for bound in self._ranges[call.inputs[0]])
+            peak = twin.gain * self._peak(call.inputs[0], call.name)
             source = self._quantiser(number, f"{call.name}_quantised", peak, self._limits.get(call.output, UNLIMITED))
+            if self._given:
+                check_weighted(twin.call, self._spec[source])
         self._emit(replace(twin.call, inputs=(source,), output=call.output), WIDE)
+
+    def _constant_types(self, call: Call) -> ConstantTypes:
+        """Return what is said about the types of a layer's weights and biases."""
+        bits = self._settings.layers.get(call.name, self._settings.weight_bits)
+        weight, bias = (self._given.get((call.name, part)) for part in ("weight", "bias"))
+        return ConstantTypes(bits, self._settings.bias_bits, weight, bias)
 
     def _activation(self, call: Call) -> None:
         name = "relu" if call.kind == "ReLU" else function_name(call.options.get("activation"))
@@ -190,19 +177,24 @@ class TypePass:
 
     def _relu(self, call: Call, ceiling: float | None) -> None:
         """Write a ReLU, with the bound of one that has a maximum."""
-        source, bits = self._need(call.inputs[0], WIDE), self._own_bits(call)
-        needed = integer_bits(self._ranges[call.output][1]) + self._settings.margin_bits
-        if ceiling is not None:
+        source = self._need(call.inputs[0], WIDE)
+        bound = {} if ceiling is None else {"max_value": float(np.round(ceiling * 256) / 256)}
+        if self._is_typed(call.output):
+            self._emit(Call(call.name, "ReLU", {"name": call.name, **bound}, (), (source,), call.output), WIDE)
+            return
+        bits = self._own_bits(call)
+        if ceiling is None:
+            needed = integer_bits(self._peak(call.output, call.name)) + self._settings.margin_bits
+        else:
             number, needed = self._new(), integer_bits(ceiling)
             name = self._free(f"{call.name}_bounded")
-            bounded = {"name": name, "max_value": float(np.round(ceiling * 256) / 256)}
-            self._calls.append(Call(name, "ReLU", bounded, (), (source,), number))
+            self._calls.append(Call(name, "ReLU", {"name": name, **bound}, (), (source,), number))
             source = number
         # QKeras' quantized_relu takes no negative number of integer bits: more fractional ones do the same.
         integer, limit = max(0, needed), self._limits.get(call.output, UNLIMITED)
-        quantiser, fraction = relu(max(bits, min(bits + integer - needed, limit)), integer)
+        quantiser, _ = relu(max(bits, min(bits + integer - needed, limit)), integer)
         self._emit(Call(call.name, "QActivation", {"activation": quantiser}, (), (source,), call.output), NARROW)
-        self._fraction[call.output] = fraction
+        self._know(call.output, type_of(quantiser))
 
     def _function(self, call: Call) -> None:
         """Write a function that is looked up: of exact values, with a quantiser behind it."""
@@ -214,6 +206,9 @@ class TypePass:
         options = dict(call.options)
         if call.kind == "LeakyReLU":
             options["negative_slope"] = float(np.round(options["negative_slope"] * 256) / 256)
+        if self._given:
+            slopes = weights[0] if call.kind == "PReLU" else np.array([1.0, options["negative_slope"]])
+            check_affine(call, slopes, np.zeros(1), self._spec.get(source))
         self._wide_then_narrow(replace(call, options=options, weights=weights, inputs=(source,)))
 
     def _average(self, call: Call) -> None:
@@ -224,13 +219,18 @@ class TypePass:
         if call.kind == "Average" and count & (count - 1):
             msg = f"layer {call.name!r} (Average) averages {count} tensors; 2, 4, 8, … have an exact average"
             raise UnsupportedError(msg)
-        self._emit(replace(call, inputs=tuple(self._need(number, WIDE) for number in call.inputs)), WIDE)
+        inputs = tuple(self._need(number, WIDE) for number in call.inputs)
+        if self._given:
+            check_sum(call, [self._spec.get(number) for number in inputs])
+        self._emit(replace(call, inputs=inputs), WIDE)
 
     def _product(self, call: Call) -> None:
         inputs = tuple(self._need(number, NARROW) for number in call.inputs)
         if call.options.get("normalize"):
             msg = f"layer {call.name!r} (Dot) normalises its inputs, which has no exact form"
             raise UnsupportedError(msg)
+        if self._given:
+            check_product(call, [self._spec.get(number) for number in inputs])
         self._wide_then_narrow(replace(call, inputs=inputs))
 
     def _through(self, call: Call) -> None:
@@ -239,21 +239,26 @@ class TypePass:
             raise UnsupportedError(msg)
         inputs = tuple(self._need(number, WIDE) for number in call.inputs)
         self._emit(replace(call, inputs=inputs), min(self._state[number] for number in inputs))
-        fractions = [self._fraction[number] for number in inputs if number in self._fraction]
-        if len(fractions) == len(inputs):
-            self._fraction[call.output] = max(fractions)
+        self._know(call.output, cover([self._spec.get(number) for number in inputs]))
 
     def _normalisation(self, call: Call) -> None:
         source = self._need(call.inputs[0], NARROW)
         bits = self._settings.layers.get(call.name, self._settings.weight_bits + 2)
-        frozen = frozen_normalisation(call, bits, self._fraction.get(source, self._settings.activation_bits))
+        spec = self._spec.get(source)
+        fraction = self._settings.activation_bits if spec is None else spec.fraction
+        frozen = frozen_normalisation(call, bits, fraction)
+        if self._given:
+            check_affine(call, frozen.weights[0], frozen.weights[1], spec)
         self._emit(replace(frozen, inputs=(source,)), WIDE)
         self.notes.append(f"Batch normalisation {call.name!r} became a fixed scale and offset of rounded constants.")
 
     def _embedding(self, call: Call) -> None:
         bits = self._settings.layers.get(call.name, self._settings.activation_bits)
-        step = 2.0 ** (integer_bits(float(np.max(np.abs(call.weights[0])))) + 1 - bits)
-        self._emit(replace(call, weights=(np.round(call.weights[0] / step) * step,)), NARROW)
+        types = replace(self._constant_types(call), bits=bits)
+        quantiser = types.of_weight(call.weights[0])
+        self.notes += overflow_notes(call, types)
+        self._emit(replace(call, weights=(rounded(call.weights[0], quantiser),)), NARROW)
+        self._know(call.output, type_of(quantiser))
 
     def _softmax(self, call: Call) -> None:
         self._emit(replace(call, inputs=(self._need(call.inputs[0], WIDE),)), RAW)
@@ -264,14 +269,15 @@ class TypePass:
         inputs = tuple(self._need(number, wanted) for number in call.inputs)
         own = function_name(call.options.get("activation"))
         self._emit(replace(call, inputs=inputs), WIDE if own in ACTIVATIONS else NARROW)
-        fraction = quantiser_fraction(call.options.get("activation"))
-        if fraction is not None:
-            self._fraction[call.output] = fraction
+        self._know(call.output, type_of(call.options.get("activation")))
 
     # Tensors and quantisers.
 
     def _wide_then_narrow(self, call: Call) -> None:
-        """Write a call whose result is exact but long or not on a grid, and a quantiser behind it."""
+        """Write a call whose result is exact but long or not on a grid, and a quantiser behind it if none is there."""
+        if self._is_typed(call.output):
+            self._emit(call, RAW)
+            return
         number = self._new()
         self._calls.append(replace(call, output=number))
         self._state[number] = RAW
@@ -280,6 +286,29 @@ class TypePass:
     def _emit(self, call: Call, state: int) -> None:
         self._calls.append(call)
         self._state[call.output] = state
+
+    def _know(self, number: int, spec: FixedSpec | None) -> None:
+        """Note the type of a tensor's values, if there is one."""
+        if spec is not None:
+            self._spec[number] = spec
+
+    def _is_typed(self, number: int) -> bool:
+        """Say whether nothing but quantisers that are types reads a tensor."""
+        readers = self._flat.consumers(number)
+        typed = all(
+            call.kind == "QActivation" and type_of(call.options.get("activation")) is not None for call in readers
+        )
+        return bool(readers) and typed and number not in self._flat.outputs
+
+    def _peak(self, number: int, name: str) -> float:
+        """Return the largest magnitude of a tensor: in the calibration data, or else within its type."""
+        if number in self._ranges:
+            return max(abs(bound) for bound in self._ranges[number])
+        spec = self._spec.get(self._moved.get(number, number))
+        if spec is None:
+            self.missing.append(name)
+            return 1.0
+        return max(spec.maximum_code, -spec.minimum_code) * spec.step
 
     def _need(self, number: int, state: int) -> int:
         """Return the tensor that stands for `number`, with a quantiser in between if it is not good enough."""
@@ -293,7 +322,8 @@ class TypePass:
     def _quantise(self, number: int, source: int, name: str, bits: int) -> int:
         """Put a quantiser behind `source`, which stands for tensor `number` from now on."""
         limit = self._limits.get(number, UNLIMITED)
-        peak = max(abs(bound) for bound in self._ranges[number])
+        before = self._flat.producer(number)
+        peak = self._peak(number, self._flat.entries[number].name if before is None else before.name)
         made = self._quantiser(source, name, peak, limit, bits)
         self._moved[number] = made
         return made
@@ -313,7 +343,7 @@ class TypePass:
         options = {"activation": quantised(bits, integer)}
         self._calls.append(Call(self._free(name), "QActivation", options, (), (source,), number))
         self._state[number] = NARROW
-        self._fraction[number] = bits - integer - 1
+        self._know(number, type_of(options["activation"]))
         return number
 
     def _own_bits(self, call: Call) -> int:
@@ -337,8 +367,7 @@ class TypePass:
         limits: dict[int, int] = {}
         for call in reversed(self._flat.calls):
             if call.kind in PLAIN:
-                bits = self._settings.layers.get(call.name, self._settings.weight_bits)
-                limit = EXACT_BITS - math.ceil(math.log2(max(1.0, sums_of_codes(call, bits))))
+                limit = EXACT_BITS - math.ceil(math.log2(sums_of_codes(call, self._constant_types(call))))
             elif call.kind in _THROUGH:
                 limit = limits.get(call.output, UNLIMITED)
             else:

@@ -25,6 +25,9 @@ SCHEMA = "l1dl-report/1"
 AGREEMENTS = ("keras_csim", "csim_emulator", "emulator_rtl")
 """The comparisons that make a model bit-exact from end to end."""
 
+LOGITS = "keras_emulator"
+"""The comparison in place of the first one where a softmax was kept: Keras is compared on what the softmax reads."""
+
 LATENCY_ORIGIN = "simulated (RTL, Verilator)"
 
 
@@ -48,6 +51,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "layers": _layers(inputs),
         "physics": None if inputs.physics is None else physics_section(evaluate(inputs.physics)),
         "float_loss": [vars(loss) for loss in inputs.float_loss],
+        "softmax": [vars(softmax) for softmax in inputs.softmax],
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
         "cosim": _cosim(inputs),
@@ -117,13 +121,12 @@ def _port(node: Node) -> dict[str, Any]:
 
 
 def _agreement(inputs: ReportInputs) -> dict[str, Any]:
+    names = (LOGITS, *AGREEMENTS[1:]) if inputs.softmax else AGREEMENTS
     found: dict[str, Agreement] = {}
     for agreement in (*inputs.agreements, inputs.cosim.agreement):
         name = agreement.name
-        if name not in AGREEMENTS:
-            msg = (
-                f"comparison {name!r} is not known; allowed are {', '.join(AGREEMENTS)}{did_you_mean(name, AGREEMENTS)}"
-            )
+        if name not in names:
+            msg = f"comparison {name!r} is not known; allowed are {', '.join(names)}{did_you_mean(name, names)}"
             raise InputError(msg)
         if found.setdefault(name, agreement) != agreement:
             msg = (
@@ -132,7 +135,7 @@ def _agreement(inputs: ReportInputs) -> dict[str, Any]:
             )
             raise InputError(msg)
     absent: dict[str, Any] = {"events": 0, "mismatches": None, "first": [], "reason": "these two were not compared"}
-    return {name: {**found[name].to_json(), "reason": None} if name in found else absent for name in AGREEMENTS}
+    return {name: {**found[name].to_json(), "reason": None} if name in found else absent for name in names}
 
 
 def _layers(inputs: ReportInputs) -> list[dict[str, Any]]:

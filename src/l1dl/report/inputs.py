@@ -77,6 +77,34 @@ class FloatLoss:
 
 
 @dataclass(frozen=True)
+class SoftmaxAgreement:
+    """A softmax in firmware against that of Keras; its tables never give the same values.
+
+    Attributes
+    ----------
+    output
+        Name of the output.
+    events
+        Number of events (of vectors, where an event has several).
+    agreeing
+        Share of the events whose largest output is one class, and the same as in Keras.
+    tied
+        Share of the events in which several outputs are the largest.
+    flipped
+        Share of the events whose largest outputs do not include Keras's class.
+    maximum
+        Largest difference of an output from Keras.
+    """
+
+    output: str
+    events: int
+    agreeing: float
+    tied: float
+    flipped: float
+    maximum: float
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """The results of all stages.
 
@@ -93,6 +121,8 @@ class ReportInputs:
         Remarks that a reader must know, e.g. that inputs arrive scaled.
     float_loss
         What fitted types cost, for each output; empty where the model was trained with its types.
+    softmax
+        What the tables of each final softmax cost; empty where none was kept.
     """
 
     graph: FixedGraph
@@ -112,3 +142,4 @@ class ReportInputs:
     commands: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     float_loss: tuple[FloatLoss, ...] = field(default=())
+    softmax: tuple[SoftmaxAgreement, ...] = field(default=())

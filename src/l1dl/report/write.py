@@ -54,6 +54,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         area = with_error(entry["auc"]["macro"], entry["auc_error"]["macro"])
         rows.append((model, f"{text}, macro AUC {area}{_because(entry['reason'])}"))
     rows += [(f"float against RTL, {loss['output']}", _loss(loss)) for loss in report["float_loss"]]
+    rows += [(f"softmax {each['output']}", _softmax(each)) for each in report["softmax"]]
     rows += [
         ("latency", f"{latency['cycles']} cycles, {latency['ns']:g} ns at {latency['clock_period_ns']:g} ns"),
         ("initiation interval", str(latency["initiation_interval"])),
@@ -83,6 +84,13 @@ def _loss(loss: Mapping[str, Any]) -> str:
     )
     same = loss["argmax_agreement"]
     return text if same is None else f"{text}, same argmax in {share(same)}"
+
+
+def _softmax(found: Mapping[str, Any]) -> str:
+    return (
+        f"same class as Keras in {share(found['agreeing'])}, tied in {share(found['tied'])}, another one in "
+        f"{share(found['flipped'])}; largest difference {found['maximum']:.2g}"
+    )
 
 
 def _because(reason: str | None) -> str:

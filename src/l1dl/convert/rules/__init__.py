@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from l1dl.convert import unroll
+from l1dl.convert import softmax, unroll
 from l1dl.convert.rules import pooling, products, structure
 from l1dl.convert.support import kind_of, where_of
 from l1dl.convert.writer import Writer
@@ -92,6 +92,7 @@ RULES: dict[str, Rule] = {
                     structure.same),
     "Embedding": products.embedding,
     "QActivation": structure.quantiser,
+    "Softmax": softmax.softmax,
     **unroll.RULES,
     **dict.fromkeys(("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU"), structure.same),
 }  # fmt: skip
