@@ -8,59 +8,7 @@
 #include "verilated_vcd_c.h"
 #endif
 
-#include <cstdint>
-#include <cstring>
-#include <memory>
-#include <vector>
-
-namespace {
-
-// A port of any width as an array of bytes; Verilator keeps bits little-endian in all its types.
-template <typename Port> void write_port(Port &port, const std::vector<std::uint64_t> &words) {
-    std::memcpy(&port, words.data(), sizeof port);
-}
-template <typename Port> void read_port(const Port &port, std::vector<std::uint64_t> &words) {
-    std::memcpy(words.data(), &port, sizeof port);
-}
-template <typename Port> std::size_t words_of(const Port &port) { return sizeof port / 8 + 1; }
-
-std::uint64_t mask(unsigned width) { return width == 64 ? ~0ULL : (1ULL << width) - 1; }
-
-// One value's bits in a port: where they start, and how they become a code.
-struct Slot {
-    std::size_t word;
-    unsigned shift, width;
-    std::uint64_t bits, sign; // masks of all bits and of the sign; no sign where unsigned
-
-    void put(std::vector<std::uint64_t> &words, std::uint64_t code) const {
-        code &= bits;
-        words[word] |= code << shift;
-        if (shift + width > 64)
-            words[word + 1] |= code >> (64 - shift);
-    }
-
-    std::int64_t get(const std::vector<std::uint64_t> &words) const {
-        std::uint64_t code = words[word] >> shift;
-        if (shift + width > 64)
-            code |= words[word + 1] << (64 - shift);
-        code &= bits;
-        return static_cast<std::int64_t>((code ^ sign) - sign); // two's complement from the sign upwards
-    }
-};
-
-std::vector<Slot> slots(const std::uint32_t *widths, const std::uint8_t *is_signed, std::uint32_t count) {
-    std::vector<Slot> result;
-    std::size_t bit = 0;
-    for (std::uint32_t index = 0; index < count; ++index) {
-        const unsigned width = widths[index];
-        const std::uint64_t sign = is_signed && is_signed[index] ? 1ULL << (width - 1) : 0;
-        result.push_back({bit / 64, unsigned(bit % 64), width, mask(width), sign});
-        bit += width;
-    }
-    return result;
-}
-
-} // namespace
+#include "ports.h"
 
 struct L1dlRun {
     const std::int64_t *codes;   // (events, n_inputs): what enters, in order
@@ -98,7 +46,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
     const auto inputs = slots(run->input_widths, nullptr, run->n_inputs);
     const auto outputs = slots(run->output_widths, run->output_signed, run->n_outputs);
     const std::size_t used = inputs.back().word * 64 + inputs.back().shift + inputs.back().width;
-    std::uint64_t noise = 0x9E3779B97F4A7C15ULL ^ run->seed;
+    std::uint64_t state = 0x9E3779B97F4A7C15ULL ^ run->seed;
     const std::int64_t *event = run->codes;
     run->produced = 0;
     for (std::uint64_t cycle = 0; cycle < run->cycles; ++cycle) {
@@ -108,15 +56,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
             for (const Slot &slot : inputs)
                 slot.put(input, *event++);
         } else { // what stands at the port without in_valid must not matter
-            for (auto &word : input)
-                word = noise = noise * 6364136223846793005ULL + 1442695040888963407ULL;
-            for (std::size_t word = 0; word < input.size(); ++word) {
-                const std::size_t from = word * 64;
-                if (from >= used)
-                    input[word] = 0;
-                else if (used - from < 64)
-                    input[word] &= mask(used - from);
-            }
+            noise(input, used, state);
         }
         dut->rst = (run->control[cycle] >> 1) & 1;
         dut->in_valid = valid;

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -96,7 +96,7 @@ class Simulation:
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self._probe_words = -(-probe_bits // 64) + 1 if probe_bits else 0
-        self.library = _build(sources, top, work, debug=probe_bits > 0)
+        self.library = build_library(sources, top, work, defines=("TRACE", "PROBES") if probe_bits else ())
         self._functions = ctypes.CDLL(str(self.library))
         self._functions.l1dl_run.argtypes = [ctypes.POINTER(_Run)]
         self._functions.l1dl_run.restype = None
@@ -165,38 +165,57 @@ def check_shape(codes: Codes, control: npt.NDArray[np.uint8], inputs: Ports) -> 
         raise InputError(msg)
 
 
-def _build(sources: Mapping[str, str], top: str, work: Path, *, debug: bool) -> Path:
-    """Return the library of a design; its name carries a digest of the sources and the tools."""
+def build_library(
+    sources: Mapping[str, str], top: str, work: Path, *, harness: str = "harness.cpp", defines: Sequence[str] = ()
+) -> Path:
+    """Return the library of a design and a harness; its name carries a digest of the sources and the tools.
+
+    Parameters
+    ----------
+    defines
+        What the harness shall have: ``TRACE``, ``PROBES`` or ``LEVELS``.
+
+    Raises
+    ------
+    ToolMissingError
+        Verilator or the C++ compiler is missing.
+    ToolFailedError
+        One of them failed.
+    """
     verilator, compiler, work = find_tool("verilator"), find_tool("cxx"), work.resolve()
-    harness = (resources.files("l1dl.cosim") / "harness.cpp").read_text()
-    key = digest_json([dict(sources), top, harness, debug, verilator.version, compiler.command, compiler.version])
+    ours = {name: (resources.files("l1dl.cosim") / name).read_text() for name in (harness, "ports.h")}
+    tools = [verilator.version, compiler.command, compiler.version]
+    key = digest_json([dict(sources), top, ours, list(defines), tools])
     library = work / f"{top}-rtl-{key[:16]}.so"
     if library.exists():
         return library
     with atomic_path(library) as temporary, tempfile.TemporaryDirectory(dir=work) as scratch:
         build = Path(scratch)
-        for name, text in {**sources, "harness.cpp": harness}.items():
+        for name, text in {**sources, **ours}.items():
             (build / name).write_text(text)
-        _verilate(verilator, build, sources, top, debug=debug, log=work / "verilator.log")
-        _compile(compiler, verilator, build, temporary, debug=debug, log=work / "verilator-compile.log")
+        _verilate(verilator, build, sources, top, trace="TRACE" in defines, log=work / "verilator.log")
+        _compile(compiler, verilator, build, harness, temporary, defines=defines, log=work / "verilator-compile.log")
     return library
 
 
-def _verilate(verilator: Tool, build: Path, sources: Mapping[str, str], top: str, *, debug: bool, log: Path) -> None:
+def _verilate(verilator: Tool, build: Path, sources: Mapping[str, str], top: str, *, trace: bool, log: Path) -> None:
     arguments = [
         "--cc", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--output-split", "20000",
-        "--top-module", top, "--prefix", "Vdut", "--Mdir", "generated", *(["--trace"] if debug else []), *sources,
+        "--top-module", top, "--prefix", "Vdut", "--Mdir", "generated", *(["--trace"] if trace else []), *sources,
     ]  # fmt: skip
     run_tool(verilator, arguments, cwd=build, log=log, timeout_s=BUILD_LIMIT_S)
 
 
-def _compile(compiler: Tool, verilator: Tool, build: Path, library: Path, *, debug: bool, log: Path) -> None:
+def _compile(
+    compiler: Tool, verilator: Tool, build: Path, harness: str, library: Path, *, defines: Sequence[str], log: Path
+) -> None:
     """Compile Verilator's output directly: its own makefile needs a shell and breaks with the wheel."""
+    debug = "TRACE" in defines
     include = Path(verilator.environment.get("VERILATOR_ROOT") or _verilator_root(verilator)) / "include"
     runtime = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if debug else [])]
     flags = [
         "-std=c++20", "-fPIC", "-w", "-fvisibility=hidden", f"-I{include}", f"-I{include / 'vltstd'}",
-        "-DVL_TIME_CONTEXT", *(["-DL1DL_TRACE", "-DL1DL_PROBES"] if debug else []),
+        "-DVL_TIME_CONTEXT", *(f"-DL1DL_{name}" for name in defines),
     ]  # fmt: skip
     tools = [verilator.version, compiler.command, compiler.version, flags]
 
@@ -220,7 +239,7 @@ def _compile(compiler: Tool, verilator: Tool, build: Path, library: Path, *, deb
         return target
 
     generated = sorted((build / "generated").glob("*.cpp"), key=lambda file: -file.stat().st_size)
-    work = [functools.partial(compile_generated, file) for file in [*generated, build / "harness.cpp"]]
+    work = [functools.partial(compile_generated, file) for file in [*generated, build / harness]]
     work += [functools.partial(compile_runtime, include / name) for name in runtime]
     objects = run_parallel(work, jobs=os.cpu_count() or 1)
     run_tool(compiler, ["-shared", "-pthread", *objects, "-o", library], cwd=build, log=log, timeout_s=BUILD_LIMIT_S)

@@ -74,13 +74,13 @@ class RtlDesign:
             Lead all pipeline registers to a port ``probes`` (for debugging).
         """
         return {
-            **self._logic,
+            **self.logic,
             f"{self.top}_pipeline.v": emit_pipeline(self.top, self.stages, probes=probes),
             f"{self.top}.v": emit_top(self.top, self.stages, self.inputs, self.outputs, probes=probes),
         }
 
     @cached_property
-    def _logic(self) -> dict[str, str]:
+    def logic(self) -> dict[str, str]:
         """File name → Verilog of everything without registers."""
         stages = emit_stages(self.top, self.stages)
         modules = {**emit_tables(self.stages), **stages}

@@ -45,7 +45,7 @@ def primitives(modules: Iterable[str]) -> dict[str, str]:
     return dict(sorted(needed.items()))
 
 
-def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False) -> str:
+def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False, enabled: bool = False) -> str:
     """Return the module that holds every data register and instantiates the stages.
 
     Registers stand before the first stage, between the stages and behind the last one. The data
@@ -55,11 +55,14 @@ def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False) -> 
     ----------
     probes
         Also lead all registers to an output port ``probes``, the first register in the lowest bits.
+    enabled
+        Give it a port ``enable``, without which the registers keep what they hold.
     """
     widths = register_widths(stages)
     lines = [
         f"module {name}_pipeline (",
         "    input wire clk,",
+        *(["    input wire enable,"] if enabled else []),
         f"    input wire [{widths[0] - 1}:0] model_inp,",
         *([f"    output wire [{sum(widths) - 1}:0] probes,"] if probes else []),
         f"    output wire [{widths[-1] - 1}:0] model_out",
@@ -73,7 +76,7 @@ def emit_pipeline(name: str, stages: Sequence[Any], *, probes: bool = False) -> 
             for index in range(len(stages))
         ),
         "",
-        "    always @(posedge clk) begin",
+        f"    always @(posedge clk) {'if (enable) ' if enabled else ''}begin",
         *(f"        data{index} <= next{index};" for index in range(len(widths))),
         "    end",
         "",
@@ -114,15 +117,15 @@ def emit_top(name: str, stages: Sequence[Any], inputs: Ports, outputs: Ports, *,
         f"    {name}_pipeline pipeline (.clk(clk), .model_inp(model_inp), "
         f"{'.probes(probes), ' if probes else ''}.model_out(model_out));",
         "",
-        *_pack_inputs(stages, inputs),
-        *_unpack_outputs(stages, outputs),
+        *pack_inputs(stages, inputs),
+        *unpack_outputs(stages, outputs),
         "endmodule",
         "",
     ]
     return "\n".join(lines)
 
 
-def _pack_inputs(stages: Sequence[Any], ports: Ports) -> list[str]:
+def pack_inputs(stages: Sequence[Any], ports: Ports) -> list[str]:
     """Take from each input slot the bits that the first stage reads."""
     return [
         f"    assign model_inp[{field.low + field.width - 1}:{field.low}] = "
@@ -131,7 +134,7 @@ def _pack_inputs(stages: Sequence[Any], ports: Ports) -> list[str]:
     ]
 
 
-def _unpack_outputs(stages: Sequence[Any], ports: Ports) -> list[str]:
+def unpack_outputs(stages: Sequence[Any], ports: Ports) -> list[str]:
     """Extend each result to its slot: zeros below, sign or zeros above."""
     lines = []
     for field in output_fields(stages, ports):
