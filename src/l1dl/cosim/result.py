@@ -52,6 +52,47 @@ class VhdlCheck:
 
 
 @dataclass(frozen=True)
+class QueueLevel:
+    """How full a queue of a streaming design became.
+
+    Attributes
+    ----------
+    name
+        What it holds, and who takes it.
+    bits
+        Bits of each beat.
+    depth
+        Beats that it has room for.
+    highest
+        Most beats that were in it, over all runs; None if the top module was changed by hand.
+    """
+
+    name: str
+    bits: int
+    depth: int
+    highest: int | None
+
+
+@dataclass(frozen=True)
+class StreamCheck:
+    """What is known of a streaming design besides.
+
+    Attributes
+    ----------
+    frame_beats
+        Beats of a frame: no interval between frames can be smaller.
+    stalled_frames
+        Frames of the runs with random stalls on both sides; each must come out with the same codes.
+    queues
+        The queues, and how full they became.
+    """
+
+    frame_beats: int
+    stalled_frames: int
+    queues: tuple[QueueLevel, ...]
+
+
+@dataclass(frozen=True)
 class CosimReport:
     """The verdict of the cycle-accurate simulation of the RTL.
 
@@ -63,7 +104,8 @@ class CosimReport:
         Number of events of each kind of stimulus: ``test``, ``corner``, ``random``, ``shuffled``.
     latency_cycles
         Clock cycles from the cycle in which an input is presented to the cycle in which its output
-        is valid, measured on every event.
+        is valid, measured on every event. Of a streaming design: from the first beat of a frame that
+        enters alone to the last beat of its result.
     initiation_interval
         Smallest number of cycles between two inputs in a row that were both answered rightly; None if
         no two were.
@@ -81,6 +123,8 @@ class CosimReport:
         The injected fault; None if the test was not run.
     vhdl
         The verdict on the VHDL; None if the design is in Verilog only.
+    stream
+        What is known of a streaming design besides; None for one that takes an event in each cycle.
     """
 
     agreement: Agreement
@@ -94,3 +138,4 @@ class CosimReport:
     build_s: float
     self_test: SelfTest | None
     vhdl: VhdlCheck | None = None
+    stream: StreamCheck | None = None

@@ -4,86 +4,34 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.card import CosimCard
+from l1dl.cosim.fault import inject_fault
+from l1dl.cosim.result import CosimReport, QueueLevel, SelfTest, StreamCheck
+from l1dl.cosim.stimuli import all_vectors
 from l1dl.cosim.verilate import build_library
-from l1dl.emulate.compare import Agreement, compare
+from l1dl.emulate.compare import compare
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import MismatchError
 from l1dl.fixed import Codes
 from l1dl.graph import FixedGraph
-from l1dl.ports import Ports, count_values, value_specs
+from l1dl.ports import Ports, count_values, join, value_specs
 from l1dl.rtl.stream.design import StreamDesign
 
 STALL_EVENTS = 200
 """Frames of each run with stalls."""
 
+SELF_TEST_TRIALS = 5
+"""Faults that are tried: one in a part that the test frames do not use changes nothing."""
+
 STALLS = ((96, 0), (0, 96), (128, 128), (250, 0), (0, 250))
 """How often input and output stand still, in 256ths, in the runs with stalls."""
-
-
-@dataclass(frozen=True)
-class QueueLevel:
-    """How full a queue became.
-
-    Attributes
-    ----------
-    name
-        What it holds, and who takes it.
-    bits
-        Bits of each beat.
-    depth
-        Beats that it has room for.
-    highest
-        Most beats that were in it, over all runs.
-    """
-
-    name: str
-    bits: int
-    depth: int
-    highest: int
-
-
-@dataclass(frozen=True)
-class StreamReport:
-    """The verdict of the co-simulation of a streaming design.
-
-    Attributes
-    ----------
-    agreement
-        Emulator against RTL, over all frames of the run without stalls.
-    latency_cycles
-        Clock cycles from the first beat of a frame to the last beat of its result, for a frame that enters alone.
-    interval_cycles
-        Clock cycles between two frames of a full stream.
-    frame_beats
-        Beats of a frame: the smallest interval that is possible.
-    stalled_frames
-        Frames of the runs with stalls; each must come out with the same codes.
-    queues
-        The queues, and how full they became.
-    cycles
-        Clock cycles simulated.
-    cycles_per_s
-        Rate of the simulation.
-    build_s
-        Time that Verilator and the C++ compiler took, in s.
-    """
-
-    agreement: Agreement
-    latency_cycles: int
-    interval_cycles: float
-    frame_beats: int
-    stalled_frames: int
-    queues: tuple[QueueLevel, ...]
-    cycles: int
-    cycles_per_s: float
-    build_s: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +73,7 @@ class _Stream(ctypes.Structure):
         ("seed", ctypes.c_uint32),
         ("input_stalls", ctypes.c_uint32),
         ("output_stalls", ctypes.c_uint32),
+        ("reset_cycle", ctypes.c_uint64),
         ("patience", ctypes.c_uint64),
         ("outputs", ctypes.c_void_p),
         ("input_cycles", ctypes.c_void_p),
@@ -134,6 +83,7 @@ class _Stream(ctypes.Structure):
         ("taken", ctypes.c_uint64),
         ("given", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
+        ("surplus", ctypes.c_uint64),
         ("broken", ctypes.c_uint64),
         ("frame_error", ctypes.c_uint32),
         ("levels", ctypes.c_void_p),
@@ -144,6 +94,13 @@ class _Stream(ctypes.Structure):
 class StreamSimulation:
     """A verilated streaming design.
 
+    Parameters
+    ----------
+    work
+        Directory for libraries and logs; a library of the same sources and tools is used again.
+    sources
+        Verilog to simulate instead of the design's own; the levels of the queues are seen only with its top module.
+
     Raises
     ------
     ToolMissingError
@@ -152,15 +109,20 @@ class StreamSimulation:
         One of them failed.
     """
 
-    def __init__(self, design: StreamDesign, work: Path, sources: dict[str, str] | None = None) -> None:
+    def __init__(self, design: StreamDesign, work: Path, sources: Mapping[str, str] | None = None) -> None:
         self._design = design
-        texts = sources or design.sources(levels=True)
-        library = build_library(texts, design.top, work, harness="stream_harness.cpp", defines=("LEVELS",))
+        ours, top = design.sources(), f"{design.top}.v"
+        texts = dict(sources or ours)
+        self.has_levels = texts[top] == ours[top]
+        if self.has_levels:
+            texts[top] = design.sources(levels=True)[top]
+        defines = ("LEVELS",) if self.has_levels else ()
+        library = build_library(texts, design.top, work, harness="stream_harness.cpp", defines=defines)
         self._functions = ctypes.CDLL(str(library))
         self._functions.l1dl_stream.argtypes = [ctypes.POINTER(_Stream)]
         self._functions.l1dl_stream.restype = None
 
-    def run(self, rows: Codes, *, stalls: tuple[int, int] = (0, 0), seed: int = 1) -> Passage:
+    def run(self, rows: Codes, *, stalls: tuple[int, int] = (0, 0), reset_cycle: int = 0, seed: int = 1) -> Passage:
         """Send frames through the design, one after the other.
 
         Parameters
@@ -169,6 +131,8 @@ class StreamSimulation:
             Rows of input codes, one for each frame.
         stalls
             How often input and output stand still, in 256ths.
+        reset_cycle
+            A cycle of reset, behind which all frames enter again.
 
         Raises
         ------
@@ -191,14 +155,17 @@ class StreamSimulation:
             n_inputs=len(input_widths), n_outputs=len(output_widths),
             input_widths=input_widths.ctypes.data, output_widths=output_widths.ctypes.data,
             output_signed=output_signed.ctypes.data, seed=seed, input_stalls=stalls[0], output_stalls=stalls[1],
-            patience=self._patience(), outputs=found.ctypes.data, input_cycles=entered.ctypes.data,
-            output_cycles=left.ctypes.data, output_last=last.ctypes.data, capacity=len(found),
-            levels=levels.ctypes.data, n_levels=len(levels),
+            reset_cycle=reset_cycle, patience=self._patience(), outputs=found.ctypes.data,
+            input_cycles=entered.ctypes.data, output_cycles=left.ctypes.data, output_last=last.ctypes.data,
+            capacity=len(found), levels=levels.ctypes.data, n_levels=len(levels),
         )  # fmt: skip
         self._functions.l1dl_stream(ctypes.byref(run))
         where = f"with stalls of {stalls[0]} and {stalls[1]} in 256 cycles (seed {seed})"
         if run.given != len(found) or run.taken != len(codes):
             msg = f"{where} the design stops: {run.taken} of {len(codes)} beats are in, {run.given} of {len(found)} out"
+            raise MismatchError(msg)
+        if run.surplus:
+            msg = f"{where} {run.surplus} beats too many come out"
             raise MismatchError(msg)
         if run.broken:
             msg = f"{where} {run.broken} outputs were withdrawn or changed before they were taken"
@@ -223,65 +190,119 @@ class StreamSimulation:
 def cosimulate_stream(
     graph: FixedGraph,
     design: StreamDesign,
-    rows: Codes,
+    test_rows: Codes,
     work: Path,
     *,
-    seed: int = 1,
+    settings: CosimCard = CosimCard(),  # noqa: B008  frozen
+    self_test: bool = True,
+    sources: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> tuple[StreamReport, Codes]:
+) -> tuple[CosimReport, Codes]:
     """Send frames through the RTL, without and with random stalls, and compare every output code with the emulator.
+
+    The frames are those of the test events, the corners of the input space and random ones: as many that their beats
+    are as many as the card asks for random vectors. Then come runs with stalls on both sides, one with a reset in the
+    middle of a frame, and one with an injected fault that must be seen.
 
     Parameters
     ----------
-    rows
-        Rows of input codes, one for each frame.
+    test_rows
+        Rows of input codes of the test events, one for each frame.
+    sources
+        Verilog to simulate instead of the design's own.
 
     Returns
     -------
-    The verdict, and the rows of output codes as the Verilog gave them.
+    The verdict, and the rows of output codes of the test events as the Verilog gave them.
 
     Raises
     ------
     MismatchError
-        The design breaks the handshake, stops, or gives other codes with stalls than without.
+        The design breaks the handshake, stops, gives other codes with stalls or behind a reset than without, or the
+        fault of the self-test was not seen.
     """
     say = progress or (lambda _: None)
     say("building the simulation")
     start = time.perf_counter()
-    simulation = StreamSimulation(design, work)
+    simulation = StreamSimulation(design, work, sources)
     build_s = time.perf_counter() - start
+    frames = settings.random_vectors // design.plan.input.beats
+    vectors = all_vectors(test_rows, graph.input_ports, events=frames, seed=settings.seed)
+    rows = np.concatenate(list(vectors.values()))
     expected = Emulator(graph).run(rows)
     say(f"simulating {len(rows):,} frames")
     start = time.perf_counter()
-    full = simulation.run(rows, seed=seed)
+    full = simulation.run(rows, seed=settings.seed)
     seconds = time.perf_counter() - start
-    agreement = compare("emulator_rtl", expected, _rows(design, full.codes))
+    found = _rows(design, full.codes)
+    agreement = compare("emulator_rtl", expected, found)
     few = rows[:STALL_EVENTS]
-    passages = [full, simulation.run(rows[:1], seed=seed)]
+    alone = simulation.run(rows[:1], seed=settings.seed)
+    stalled = []
     for index, stalls in enumerate(STALLS):
         say(f"simulating stalls ({index + 1} of {len(STALLS)})")
-        passages.append(simulation.run(few, stalls=stalls, seed=seed + index))
-        if not np.array_equal(passages[-1].codes, full.codes[: len(passages[-1].codes)]):
-            msg = f"with stalls of {stalls[0]} and {stalls[1]} in 256 cycles the output codes differ from those without"
-            raise MismatchError(msg)
+        stalled.append(simulation.run(few, stalls=stalls, seed=settings.seed + index))
+        _same(design, stalled[-1], found, f"with stalls of {stalls[0]} and {stalls[1]} in 256 cycles")
+    middle = 4 + alone.cycles + design.plan.input.beats // 2
+    reset = simulation.run(few, stalls=STALLS[0], reset_cycle=middle, seed=settings.seed)
+    _same(design, reset, found, f"behind a reset in cycle {middle}")
+    passages = [full, alone, *stalled, reset]
     levels = np.max([passage.levels for passage in passages], axis=0).tolist()
-    beats = design.plan.outputs[0].beats
-    ends = full.left[beats - 1 :: beats]
-    report = StreamReport(
+    starts = full.entered[:: design.plan.input.beats]
+    report = CosimReport(
         agreement=agreement,
-        latency_cycles=int(passages[1].left[-1] - passages[1].entered[0]),
-        interval_cycles=float(ends[-1] - ends[0]) / max(1, len(ends) - 1),
-        frame_beats=design.plan.input.beats,
-        stalled_frames=len(few) * len(STALLS),
-        queues=tuple(
-            QueueLevel(queue.name, queue.stream.width, queue.depth, highest)
-            for queue, highest in zip(design.queues, levels, strict=True)
-        ),
+        vectors={name: len(part) for name, part in vectors.items()},
+        latency_cycles=int(alone.left[-1] - alone.entered[0]),
+        initiation_interval=int(np.median(np.diff(starts))) if len(starts) > 1 else None,
         cycles=sum(passage.cycles for passage in passages),
-        cycles_per_s=full.cycles / seconds,
+        bubbles=sum(passage.cycles - len(passage.entered) for passage in stalled),
+        resets=1,
+        events_per_s=len(rows) / seconds,
         build_s=build_s,
+        self_test=None,
+        stream=StreamCheck(
+            frame_beats=design.plan.input.beats,
+            stalled_frames=len(few) * len(STALLS),
+            queues=tuple(
+                QueueLevel(queue.name, queue.stream.width, queue.depth, highest if simulation.has_levels else None)
+                for queue, highest in zip(design.queues, levels, strict=True)
+            ),
+        ),
     )
-    return report, _rows(design, full.codes)
+    if self_test and agreement.mismatches == 0:
+        say("injecting a fault")
+        report = replace(report, self_test=_self_test(design, few, expected[: len(few)], work, settings.seed))
+    return report, found[: len(test_rows)]
+
+
+def _same(design: StreamDesign, passage: Passage, found: Codes, where: str) -> None:
+    """Demand the output codes of the run without stalls."""
+    codes = _rows(design, passage.codes)
+    different = int(np.count_nonzero(codes != found[: len(codes)]))
+    if different:
+        msg = f"{where}, {different} output codes differ from those of a stream without"
+        raise MismatchError(msg)
+
+
+def _self_test(design: StreamDesign, rows: Codes, expected: Codes, work: Path, seed: int) -> SelfTest:
+    """Simulate the design with a fault in its last program and demand that the comparison sees it."""
+    number = max(design.programs)
+    program = design.programs[number]
+    generator = np.random.default_rng(seed)
+    codes = join([
+        generator.integers(port.spec.minimum_code, port.spec.maximum_code, (500, port.size), endpoint=True)
+        for port in program.inputs
+    ])  # fmt: skip
+    for trial in range(SELF_TEST_TRIALS):
+        fault = inject_fault(program, codes, seed + trial)
+        changed = {name: text for name, text in fault.sources.items() if name in program.logic}
+        simulation = StreamSimulation(design, work, {**design.sources(), **changed})
+        found = _rows(design, simulation.run(rows, seed=seed).codes)
+        mismatches = int(np.count_nonzero(found != expected))
+        if mismatches:
+            return SelfTest(fault.description, len(rows), mismatches)
+    msg = f"self-test: {SELF_TEST_TRIALS} injected faults were not seen; the co-simulation proves nothing"
+    raise MismatchError(msg)
 
 
 def _rows(design: StreamDesign, codes: Codes) -> Codes:

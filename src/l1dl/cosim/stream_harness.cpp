@@ -14,6 +14,7 @@ struct L1dlStream {
     const std::uint8_t *output_signed;                 // whether each output value is two's complement
     std::uint32_t seed;
     std::uint32_t input_stalls, output_stalls; // how often neither side moves, in 256ths
+    std::uint64_t reset_cycle;                 // a cycle of reset, behind which everything enters again; or 0
     std::uint64_t patience;                    // cycles without a transfer after which it gives up
     std::int64_t *outputs;                     // (capacity, n_outputs): what comes out, in order
     std::uint64_t *input_cycles;               // (beats): the cycle in which each was taken
@@ -21,6 +22,7 @@ struct L1dlStream {
     std::uint8_t *output_last;                 // (capacity): tlast
     std::uint64_t capacity;                    // number of output beats to wait for
     std::uint64_t taken, given, cycles;        // what happened
+    std::uint64_t surplus;                     // outputs beyond the capacity
     std::uint64_t broken;                      // outputs that were withdrawn or changed before they were taken
     std::uint32_t frame_error;
     std::uint32_t *levels; // (n_levels): the largest level of each queue, or null
@@ -44,10 +46,16 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
     };
     bool presented = false, waiting = false;
     std::uint64_t idle = 0;
-    run->taken = run->given = run->cycles = run->broken = 0;
-    for (std::uint64_t cycle = 0; run->given < run->capacity && idle < run->patience; ++cycle, ++idle) {
-        const bool reset = cycle < 4;
+    run->taken = run->given = run->cycles = run->surplus = run->broken = 0;
+    for (std::uint64_t cycle = 0; idle < run->patience; ++cycle, ++idle) {
+        if (run->given == run->capacity && run->taken == run->beats)
+            break;
+        const bool reset = cycle < 4 || cycle == run->reset_cycle;
         dut->rst = reset;
+        if (reset) {
+            presented = waiting = false;
+            run->taken = run->given = 0;
+        }
         if (!presented) {
             presented = !reset && run->taken < run->beats && (random() & 255) >= run->input_stalls;
             std::fill(input.begin(), input.end(), 0);
@@ -68,7 +76,9 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
             read_port(dut->m_axis_tdata, output);
         if (waiting && (!valid || output != held))
             ++run->broken;
-        if (valid && dut->m_axis_tready) {
+        if (valid && dut->m_axis_tready && run->given == run->capacity)
+            ++run->surplus;
+        else if (valid && dut->m_axis_tready) {
             run->output_cycles[run->given] = cycle;
             run->output_last[run->given] = dut->m_axis_tlast;
             for (std::uint32_t index = 0; index < run->n_outputs; ++index)
@@ -78,7 +88,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
         }
         waiting = valid && !dut->m_axis_tready;
         held = output;
-        if (presented && dut->s_axis_tready) {
+        if (presented && !reset && dut->s_axis_tready) {
             run->input_cycles[run->taken++] = cycle;
             presented = false;
             idle = 0;

@@ -14,7 +14,7 @@ from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Codes
 from l1dl.flow.job import Job, Paths, Reporter
 from l1dl.graph import FixedGraph, load_graph
-from l1dl.rtl.project import RtlDesign, build_rtl
+from l1dl.rtl.build import Design, build_design
 
 
 class Bench:
@@ -30,9 +30,9 @@ class Bench:
         return load_graph(self.paths.graph)
 
     @cached_property
-    def design(self) -> RtlDesign:
+    def design(self) -> Design:
         """The RTL; compiling it again gives the same, bit by bit."""
-        return build_rtl(self.graph, self.job.settings.rtl)
+        return build_design(self.graph, self.job.settings.rtl)
 
     @cached_property
     def emulator(self) -> Emulator:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from l1dl.artifacts import digest_json, read_json, write_files, write_json, write_npz
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.result import CosimReport
+from l1dl.cosim.stream import cosimulate_stream
 from l1dl.emulate.compare import NO_CODE, Agreement, compare
 from l1dl.emulate.engine import Emulator
 from l1dl.emulate.profile import LayerProfile, profile_layers
@@ -28,7 +29,8 @@ from l1dl.ports import as_rows, decode_rows, split
 from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs, SoftmaxAgreement
 from l1dl.report.loss import compare_softmax, measure_loss
 from l1dl.report.write import write_report
-from l1dl.rtl.project import project_files
+from l1dl.rtl.build import design_files
+from l1dl.rtl.project import RtlDesign
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
 from l1dl.synth.yosys import synthesise
@@ -177,22 +179,30 @@ def _arguments(inputs: Inputs) -> Any:
 def rtl_stage(bench: Bench) -> list[Path]:
     """Compile the graph into Verilog."""
     bench.report("compiling to Verilog", 0, 0)
-    files = project_files(bench.design, bench.job.features, bench.job.classes)
+    files = design_files(bench.design, bench.job.features, bench.job.classes)
     write_files(bench.paths.rtl, files)
     return [bench.paths.rtl / name for name in sorted({Path(name).parts[0] for name in files})]
 
 
 def cosim_stage(bench: Bench) -> list[Path]:
     """Simulate the written Verilog cycle by cycle against the emulator."""
-    design, paths = bench.design, bench.paths
+    design, paths, settings = bench.design, bench.paths, bench.job.settings.cosim
     sources = _verilog(bench)
     for old in ("mismatch.json", "mismatch.vcd"):
         (paths.cosim.parent / old).unlink(missing_ok=True)
-    result, outputs = cosimulate(
-        bench.graph, design, bench.test_rows, paths.cache, settings=bench.job.settings.cosim, sources=sources,
-        vhdl_sources=_sources(bench, "vhdl/*.vhd", list(design.vhdl_sources())),
-        progress=lambda text: bench.report(text, 0, 0),
-    )  # fmt: skip
+
+    def say(text: str) -> None:
+        bench.report(text, 0, 0)
+
+    if isinstance(design, RtlDesign):
+        result, outputs = cosimulate(
+            bench.graph, design, bench.test_rows, paths.cache, settings=settings, sources=sources,
+            vhdl_sources=_sources(bench, "vhdl/*.vhd", list(design.vhdl_sources())), progress=say,
+        )  # fmt: skip
+    else:
+        result, outputs = cosimulate_stream(
+            bench.graph, design, bench.test_rows, paths.cache, settings=settings, sources=sources, progress=say
+        )
     if result.agreement.mismatches:
         bench.report("looking for the first difference", 0, 0)
         write_json(paths.cosim.parent / "mismatch.json", {"where": _where(bench, result.agreement, sources)})
@@ -232,7 +242,7 @@ def _where(bench: Bench, agreement: Agreement, sources: Mapping[str, str]) -> st
     design, ours = bench.design, bench.design.sources()
     changed = {name: text for name, text in sources.items() if text != ours.get(name)}
     remark = f"Changed by hand: {', '.join(changed)}. " if changed else ""
-    if {f"{design.top}.v", f"{design.top}_pipeline.v"} & set(changed):
+    if not isinstance(design, RtlDesign) or {f"{design.top}.v", f"{design.top}_pipeline.v"} & set(changed):
         # The ports that show the registers are in these two, so that there is no looking inside.
         return remark.strip()
     probed = {**design.sources(probes=True), **changed}
@@ -243,9 +253,7 @@ def synth_stage(bench: Bench) -> list[Path]:
     """Synthesise the stages with Yosys."""
     design, paths = bench.design, bench.paths
     files = _verilog(bench)
-    synth = SynthDesign(
-        design.top, design.stage_modules, (f"{design.top}_pipeline", design.top), files, design.estimate
-    )
+    synth = SynthDesign(design.top, design.stage_modules, design.sequential_modules, files, design.estimate)
     resources = synthesise(
         synth,
         work=paths.run / "synth" / "work",

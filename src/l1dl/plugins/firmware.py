@@ -114,6 +114,7 @@ class Firmware:
     def synthesise(self) -> Resources:
         """Return the resources by Yosys."""
         design = self.design
-        sequential = (f"{design.top}_pipeline", design.top)
-        synth = SynthDesign(design.top, design.stage_modules, sequential, design.sources(), design.estimate)
+        synth = SynthDesign(
+            design.top, design.stage_modules, design.sequential_modules, design.sources(), design.estimate
+        )
         return synthesise(synth, work=self.directory / "synthesis", cache=self.directory / "cache")

@@ -188,6 +188,13 @@ def _cosim(inputs: ReportInputs) -> dict[str, Any]:
         "self_test": None
         if test is None
         else {"fault": test.fault, "events": test.events, "mismatches": test.mismatches, "seen": test.mismatches > 0},
+        "stream": None
+        if cosim.stream is None
+        else {
+            "frame_beats": cosim.stream.frame_beats,
+            "stalled_frames": cosim.stream.stalled_frames,
+            "queues": [vars(queue) for queue in cosim.stream.queues],
+        },
         "vhdl": None
         if cosim.vhdl is None
         else {

@@ -65,6 +65,11 @@ class RtlDesign:
         """Names of the combinational modules."""
         return tuple(f"{self.top}_stage{index}" for index in range(len(self.stages)))
 
+    @property
+    def sequential_modules(self) -> tuple[str, ...]:
+        """Names of the modules that hold registers."""
+        return f"{self.top}_pipeline", self.top
+
     def sources(self, *, probes: bool = False) -> dict[str, str]:
         """Return file name → Verilog of all modules.
 

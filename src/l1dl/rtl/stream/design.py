@@ -124,6 +124,10 @@ class StreamDesign:
         """
         return {**self._modules, f"{self.top}.v": _emit_top(self, levels=levels)}
 
+    def vhdl_sources(self) -> dict[str, str]:
+        """Return nothing: a streaming design is in Verilog only."""
+        return {}
+
     @cached_property
     def _modules(self) -> dict[str, str]:
         files = {f"{self.top}_fifo.v": emit_fifo(f"{self.top}_fifo")}

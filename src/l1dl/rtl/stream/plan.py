@@ -152,9 +152,16 @@ class _Planner:
         return value.stream
 
     def _slide(self, node: Window, value: _Value) -> None:
-        element = slide(node, self._export(value))
+        """Slide a window over the values as they are, and convert them behind it."""
+        source, kept = self._export(value), node.result == value.stream.spec
+        plain = node if kept else replace(node, name=f"{node.name}__values", result=source.spec)
+        element = slide(plain, source)
         self._elements.append(element)
-        self._values[node.name] = _Value(element.result, None)
+        self._values[plain.name] = _Value(element.result, None)
+        if not kept:
+            result = element.result
+            converted = Activation(node.name, (plain.name,), result.shape, node.result, Function.LINEAR)
+            self._place(converted, [self._values[plain.name]], result.positions, result.beat)
 
     def _collected(self, name: str) -> _Value:
         """Return the values of a node as a whole frame."""

@@ -275,7 +275,7 @@ def slide(node: Window, source: Stream) -> Sliding:
     first, last = first_row * row_beats + first_beat, last_row * row_beats + last_beat
     frame = image[0] * row_beats
     if last_beat - first_beat >= row_beats or last - first >= frame or first < 0 or first_row < 0:
-        msg = f"layer {node.name!r} has more padding than its kernel; a stream needs less"
+        msg = f"layer {node.name!r} gives more results than there are pixels, by its padding {edges}; pad less"
         raise UnsupportedError(msg)
     return Sliding(
         node, source, result, (image[0], image[1]), (kernel[0], kernel[1]), (steps[0], steps[1]), before, outputs,

@@ -1,0 +1,169 @@
+"""Streaming designs: what is cut where, what each element computes, how deep the queues are, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from graphs import random_rows
+from image_graphs import (
+    CODE,
+    WIDE,
+    ImageGraph,
+    convolution,
+    headed,
+    net,
+    random_image_graph,
+    skipping,
+)
+from stream_reference import run_plan
+from support import need_packages, small_net
+
+from l1dl.emulate.engine import Emulator
+from l1dl.errors import InputError, UnsupportedError
+from l1dl.nodes import Input, Merge, Operation, Reduce, Reduction, Window
+from l1dl.rtl.stream.depths import queue_depths
+from l1dl.rtl.stream.design import build_stream
+from l1dl.rtl.stream.plan import plan_stream
+from l1dl.rtl.stream.project import stream_files
+from l1dl.rtl.stream.streams import Accumulate, Collect, Multiply, Program, Sliding, Stream, slide
+
+
+def divisors(number: int) -> list[int]:
+    return [each for each in range(1, number + 1) if number % each == 0]
+
+
+@pytest.mark.parametrize("start", range(0, 120, 20))
+def test_plans_of_random_graphs_compute_the_same(start):
+    planned = 0
+    for seed in range(start, start + 20):
+        graph = random_image_graph(seed, layers=2 + seed % 5, head=seed % 4 != 0)
+        rows = random_rows(np.random.default_rng(seed), graph.input_ports, 20)
+        expected = Emulator(graph).run(rows)
+        for pixels in divisors(graph.inputs[0].shape[-2]):
+            for reuse in (None, 1):
+                try:
+                    plan = plan_stream(graph, pixels=pixels, reuse=reuse)
+                except UnsupportedError as error:
+                    assert pixels > 1 and "do not fit beats of" in str(error)  # noqa: PT017, PT018
+                    continue
+                planned += 1
+                np.testing.assert_array_equal(run_plan(plan, rows), expected, err_msg=f"seed {seed}, {pixels} pixels")
+    assert planned > 60
+
+
+def test_one_program_for_each_layer():
+    plan = plan_stream(headed(), reuse=1)
+    kinds = [type(element) for element in plan.elements[1:]]
+    assert kinds == [Sliding, Program, Collect, Program]
+    assert plan.elements[2].graph.output_ports[0].shape == (1, 2)
+
+
+def test_the_multipliers_fit_the_time():
+    (element,) = (each for each in plan_stream(headed()).elements if isinstance(each, Multiply))
+    assert element.weight.shape == (36, 1, 2, 3)
+    assert element.reuse_factor == 36
+    assert element.multipliers == 6
+    (element,) = (each for each in plan_stream(headed(), reuse=72).elements if isinstance(each, Multiply))
+    assert (element.reuse_factor, element.multipliers) == (72, 3)
+
+
+@pytest.mark.parametrize(
+    ("reuse", "text"),
+    [
+        (40, r"reuse factor 40 of layer 'head' does not fit .*; possible are 36 times 1 to 2"),
+        (108, r"reuse factor 108 of layer 'head'"),
+        (
+            {"haed": 4},
+            r"reuse is given for 'haed'; did you mean 'head'\?; it is for dense layers behind the image: head",
+        ),
+    ],
+)
+def test_reuse_factors_that_do_not_fit(reuse, text):
+    with pytest.raises(InputError, match=text):
+        plan_stream(headed(), reuse=reuse)
+
+
+def test_pixels_that_do_not_fit():
+    with pytest.raises(InputError, match="pixels_per_clock = 4 does not divide a row of 6 pixels"):
+        plan_stream(headed(), pixels=4)
+    with pytest.raises(UnsupportedError, match=r"layer 'taps' has 4 results in a row.*let 1 pixel or a whole row \(6"):
+        plan_stream(net(*convolution(padding=0)), pixels=3)
+
+
+def test_what_cannot_be_streamed():
+    nodes = convolution()
+    other = Input("other", (), (6, 6, 1), CODE)
+    both = Merge("both", ("image", "other"), (6, 6, 1), WIDE, Operation.ADD)
+    with pytest.raises(UnsupportedError, match="'net' has 2 inputs; a streaming design takes one"):
+        plan_stream(net(nodes[0], other, both))
+    behind = Reduce("total", ("conv",), (2,), WIDE, Reduction.SUM, (0, 1))
+    with pytest.raises(UnsupportedError, match="the outputs conv, total come at different rates"):
+        plan_stream(net(*nodes, behind, outputs=("conv", "total")))
+    wide = Window("taps", ("image",), (8, 8, 9), CODE, (3, 3), (1, 1), (2, 2, 2, 2), 0)
+    with pytest.raises(UnsupportedError, match="'taps' gives more results than there are pixels, by its padding"):
+        slide(wide, Stream("image", (6, 6), 1, (1, 1), CODE))
+
+
+def test_a_vector_passes_as_one_beat():
+    graph = small_net()
+    plan = plan_stream(graph, reuse=1)
+    assert [stream.beats for stream in (plan.input, *plan.outputs)] == [1, 1]
+    rows = random_rows(np.random.default_rng(1), graph.input_ports, 50)
+    np.testing.assert_array_equal(run_plan(plan, rows), Emulator(graph).run(rows))
+
+
+def test_sums_over_an_image_are_accumulated():
+    nodes = convolution()
+    graph = net(*nodes, Reduce("total", ("conv",), (2,), WIDE, Reduction.SUM, (0, 1)))
+    assert any(isinstance(element, Accumulate) for element in plan_stream(graph).elements)
+
+
+def test_the_queue_of_a_skip_holds_what_the_window_waits_for():
+    plan = plan_stream(skipping())
+    latencies = [0] * len(plan.elements)
+    depths = queue_depths(plan, latencies)
+    merging = next(
+        number for number, each in enumerate(plan.elements) if isinstance(each, Program) and len(each.sources) > 1
+    )
+    # A window of 3x3 with padding is complete one row and one pixel later: 7 beats; 2 more keep it flowing.
+    assert sorted(depths[merging, place] for place in range(2))[-1] >= 7 + 2
+    assert sorted(depths[merging, place] for place in range(2))[0] <= 4
+
+
+@pytest.fixture
+def design():
+    need_packages("alkaid")
+    return build_stream(headed())
+
+
+def test_the_project_describes_its_streams(design):
+    files = stream_files(design, ["a", "b", "c"])
+    interface = json.loads(files["interface.json"])
+    assert interface["input"]["beats"] == 36
+    assert interface["input"]["tdata_bits"] == 8
+    assert [value["name"] for value in interface["output"]["values"]] == ["a", "b", "c"]
+    assert interface["output"]["values"][2]["bits"] == [47, 32]
+    assert any("6 multipliers, each used 36 times" in element["what"] for element in interface["elements"])
+    assert "A frame is 6 x 6, in 36 beats of 1 pixel" in files["interface.md"]
+    modules = [name for name in files if name.endswith(".v")]
+    assert len(modules) == len(set(modules))
+    for name in (*design.stage_modules, *design.sequential_modules):
+        assert f"src/{name}.v" in files
+
+
+def test_the_same_design_twice_is_the_same_text(design):
+    assert build_stream(headed()).sources() == design.sources()
+    assert "levels" not in design.sources()["net.v"]
+    assert "levels" in design.sources(levels=True)["net.v"]
+
+
+def test_random_images_reach_all_elements():
+    found = set()
+    for seed in range(60):
+        graph = random_image_graph(seed, layers=2 + seed % 5, head=seed % 4 != 0)
+        for reuse in (None, 1):
+            found |= {type(element) for element in plan_stream(graph, reuse=reuse).elements}
+    assert found >= {Program, Sliding, Collect, Accumulate, Multiply}
+    assert isinstance(ImageGraph(1).nodes[0], Input)
