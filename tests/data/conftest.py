@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 SAMPLE = Path(__file__).parents[2] / "data" / "jets.h5"
+IMAGE_SAMPLE = Path(__file__).parent / "jet_images.h5"
 
 
 def _need(*packages: str) -> None:
@@ -47,6 +48,12 @@ def pyarrow() -> None:
 @pytest.fixture
 def sample() -> Path:
     return SAMPLE
+
+
+@pytest.fixture
+def image_sample() -> Path:
+    """Return 2,000 jets of the committed sample, with images of all channels and without constituents."""
+    return IMAGE_SAMPLE
 
 
 @pytest.fixture

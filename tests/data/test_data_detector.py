@@ -36,6 +36,7 @@ def test_tracks_have_their_efficiency_and_resolution():
     seen = see(particles(40_000, 211, charged=True), response)
     tracks = seen.eta == 0.1
     assert tracks.mean() == pytest.approx(0.99, abs=0.003)
+    assert np.array_equal(seen.charged, tracks)
     assert seen.pt[tracks].std() / 50 == pytest.approx(np.hypot(0.01, 1.5e-4 * 50), rel=0.03)
     assert seen.pt.size == 40_000
 

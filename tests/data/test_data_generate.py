@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ import pytest
 
 from l1dl.data import pool, pythia
 from l1dl.data.generate import generate_jets
-from l1dl.data.settings import EVENTS_PER_SHARD, Detector, JetSettings, ShardKey
+from l1dl.data.settings import EVENTS_PER_SHARD, Channel, Detector, JetSettings, ShardKey
 from l1dl.errors import InputError, StorageError, ToolFailedError, ToolMissingError
 
 TINY = JetSettings(jets=20, seed=3, shard_jets=4, batch_events=2)
@@ -52,6 +53,9 @@ def content(path):
         ({"detector": "fin"}, r"detector is 'fin'; allowed: fine, coarse; did you mean 'fine'\?"),
         ({"shard_jets": 0}, r"shard_jets is 0; allowed: an integer from 1 to 20000"),
         ({"batch_events": 5000}, r"batch_events is 5000; allowed: an integer from 1 to 1000"),
+        ({"channels": ()}, r"channels are nothing; allowed: at least one, each once, of pt, charged, neutral, mult"),
+        ({"channels": ("pt", "pt")}, r"channels are pt, pt; allowed: at least one, each once"),
+        ({"channels": ("charge",)}, r"channel is 'charge'; allowed: .*; did you mean 'charged'\?"),
     ],
 )
 def test_bad_settings_are_named(change, message):
@@ -68,6 +72,17 @@ def test_settings_take_text_and_spread_the_classes():
     assert keys[0].name == "g-00000"
     assert len({key.first_event for key in keys}) == len(keys)
     assert all(key.first_event % EVENTS_PER_SHARD == 0 for key in keys)
+
+
+def test_settings_of_the_default_say_nothing_about_channels():
+    """Their JSON enters digests and files, which must stay valid."""
+    assert JetSettings(jets=10).to_json() == {
+        "jets": 10, "seed": 1, "detector": "fine", "shard_jets": 1_000, "batch_events": 100,
+    }  # fmt: skip
+    content = JetSettings(jets=10, channels=["charged", "pt"], constituents=False).to_json()
+    assert content["channels"] == ["charged", "pt"]
+    assert content["constituents"] is False
+    assert JetSettings(**json.loads(json.dumps(content))).channels == (Channel.CHARGED, Channel.PT)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +161,27 @@ def test_processes_and_interruptions_do_not_change_the_jets(generators, tmp_path
     with h5py.File(tmp_path / "one.h5") as file:
         assert file.attrs["command"] == "c"
         assert json.loads(file.attrs["versions"])["pythia8mc"]
+
+
+def test_channels_change_the_images_only(generators, tmp_path):
+    generate_jets(TINY, tmp_path / "plain.h5", workers=1)
+    more = dataclasses.replace(TINY, channels=(Channel.NEUTRAL, Channel.PT), constituents=False)
+    generate_jets(more, tmp_path / "more.h5", workers=1)
+    plain, _ = content(tmp_path / "plain.h5")
+    other, _ = content(tmp_path / "more.h5")
+    assert sorted(set(plain) - set(other)) == ["constituents"]
+    assert all(np.array_equal(plain[name], other[name]) for name in other if name != "images")
+    assert plain["images"].shape == (20, 16, 16)
+    assert other["images"].shape == (20, 16, 16, 2)
+    assert np.array_equal(other["images"][..., 1], plain["images"])
+    assert (other["images"][..., 0] <= plain["images"]).all()
+    with h5py.File(tmp_path / "plain.h5") as file:
+        assert {"image_channels", "image_encodings"}.isdisjoint(file.attrs)
+    with h5py.File(tmp_path / "more.h5") as file:
+        assert list(file.attrs["image_channels"]) == ["neutral", "pt"]
+        assert file.attrs["image_encodings"][0] == (
+            "round(255 * sqrt(pt of calorimeter cells / sum of all pt of the jet))"
+        )
 
 
 def test_seed_and_detector_change_the_jets(generators):

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l1dl.data.images import IMAGE_HALF_WIDTH, IMAGE_SIZE, encode_images, jet_images
+from l1dl.data.images import (
+    ENCODINGS,
+    IMAGE_HALF_WIDTH,
+    IMAGE_SIZE,
+    SCALES,
+    encode_counts,
+    encode_images,
+    image_bytes,
+    jet_images,
+)
+from l1dl.data.settings import Channel
 
 pytestmark = pytest.mark.usefixtures("numba")
 
@@ -77,3 +87,47 @@ def test_images_of_many_jets(jets):
     assert got.shape == (20, IMAGE_SIZE, IMAGE_SIZE)
     assert (got.sum(axis=(1, 2)) <= 1 + 1e-12).all()
     assert (got.sum(axis=(1, 2)) > 0.5).all()
+
+
+def test_every_channel_is_described():
+    assert set(ENCODINGS) == set(SCALES) == set(Channel)
+
+
+def test_counts_are_exact_until_they_saturate():
+    counts = np.array([0.0, 1, 2, 31, 32, 33, 500]).reshape(1, 1, 7)
+    assert encode_counts(counts).tolist() == [[[0, 8, 16, 248, 255, 255, 255]]]
+    assert encode_counts(counts).dtype == np.uint8
+
+
+def test_the_default_channel_keeps_the_old_layout(jets):
+    charged = np.zeros(jets[0].size, np.bool_)
+    got = image_bytes(*jets, charged=charged, channels=(Channel.PT,))
+    assert np.array_equal(got, encode_images(jet_images(*jets)))
+    assert image_bytes(*jets, charged=charged, channels=(Channel.CHARGED,)).shape == (20, 16, 16, 1)
+
+
+def test_channels_share_the_frame_and_add_up(jets):
+    charged = np.random.default_rng(2).random(jets[0].size) < 0.6
+    got = image_bytes(*jets, charged=charged, channels=tuple(Channel)).astype(np.float64)
+    assert got.shape == (20, 16, 16, 4)
+    pt, tracks, cells, multiplicity = np.moveaxis(got, -1, 0)
+    share = [(image / 255) ** 2 for image in (pt, tracks, cells)]
+    np.testing.assert_allclose(share[1] + share[2], share[0], atol=0.01)
+    assert tracks.any()
+    assert cells.any()
+    assert np.array_equal(multiplicity > 0, jet_images(*jets) > 0)
+    assert (multiplicity.sum(axis=(1, 2)) / 8 <= np.diff(jets[3])).all()
+    turned = image_bytes(*jets, charged=charged, channels=tuple(Channel)[::-1])
+    assert np.array_equal(turned[..., ::-1], got)
+
+
+def test_two_prongs_of_known_charge():
+    pt, eta, phi = (np.array(values) for values in ([75.0, 25.0, 25.0], [0.0, 0.3, 0.3], [0.0, 0.0, 0.0]))
+    got = image_bytes(
+        pt, eta, phi, np.array([0, 3]), charged=np.array([True, False, False]), channels=tuple(Channel)
+    )[0]  # fmt: skip
+    rows, columns = np.nonzero(got[..., 0])
+    assert got[rows, columns].tolist() == [
+        [round(255 * np.sqrt(0.6)), round(255 * np.sqrt(0.6)), 0, 8],
+        [round(255 * np.sqrt(0.4)), 0, round(255 * np.sqrt(0.4)), 16],
+    ]

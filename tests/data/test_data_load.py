@@ -9,10 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from l1dl.data.dataset import Split
+from l1dl.data.dataset import BYTE_GRID, Pixels, PixelScale, Split
 from l1dl.data.features import FEATURES
 from l1dl.data.load import Inputs, fetch_openml_jets, load_dataset
 from l1dl.errors import InputError, ToolMissingError
+from l1dl.fixed import decode, encode
 
 NAMES = ("pt", "eta", "mass")
 CLASSES = ("signal", "background")
@@ -81,20 +82,77 @@ def test_columns_and_classes_of_the_sample_can_be_chosen(sample):
     assert np.array_equal(some.split, everything.split[rows])
 
 
-@pytest.mark.parametrize(
-    ("inputs", "width", "last"), [(Inputs.IMAGES, 256, "pixel_15_15"), (Inputs.CONSTITUENTS, 48, None)]
-)
-def test_images_and_constituents_of_the_sample(sample, inputs, width, last):
-    got = load_dataset(sample, inputs=inputs)
-    assert got.x.shape == (22_000, width)
-    assert last is None or got.features[-1] == last
+def test_constituents_of_the_sample(sample):
+    got = load_dataset(sample, inputs=Inputs.CONSTITUENTS)
+    assert (got.x.shape, got.features[-1], got.pixels) == ((22_000, 48), "constituent_15_2", None)
     assert np.array_equal(got.split, load_dataset(sample).split)
 
 
-def test_images_need_a_jet_sample(tmp_path):
-    refuses(npz(tmp_path), "cannot read .* as HDF5", inputs=Inputs.IMAGES)
+def test_images_of_the_sample_lie_on_the_8_bit_grid(sample):
+    got = load_dataset(sample, inputs=Inputs.IMAGES)
+    assert (got.x.shape, got.x.dtype, got.shape) == ((22_000, 16, 16, 1), np.float32, (16, 16, 1))
+    assert (got.features, got.classes) == (("pt",), ("g", "q", "W", "Z", "t"))
+    assert got.pixels == Pixels(BYTE_GRID, (PixelScale.ROOT,))
+    with h5py.File(sample) as file:
+        assert np.array_equal(encode(got.x, BYTE_GRID)[..., 0], file["hlf/images"][:])
+    assert np.array_equal(decode(encode(got.x, BYTE_GRID), BYTE_GRID), got.x)
+    features = load_dataset(sample)
+    assert np.array_equal(got.split, features.split)
+    assert np.array_equal(got.event_id, features.event_id)
+    assert features.pixels is None
+
+
+def test_images_of_several_channels(image_sample):
+    got = load_dataset(image_sample, inputs=Inputs.IMAGES)
+    assert got.x.shape == (2_000, 16, 16, 4)
+    assert got.features == ("pt", "charged", "neutral", "multiplicity")
+    assert got.pixels.scales == (*[PixelScale.ROOT] * 3, PixelScale.COUNT)
+    some = load_dataset(image_sample, inputs=Inputs.IMAGES, features=["multiplicity", "pt"], classes=["q", "t"])
+    rows = np.isin(got.y, (1, 4))
+    assert np.array_equal(some.x, got.x[rows][..., [3, 0]])
+    assert some.pixels.scales == (PixelScale.COUNT, PixelScale.ROOT)
+    assert load_dataset(image_sample).features == FEATURES
+    refuses(image_sample, "no feature 'neutrl'; .* did you mean 'neutral'", inputs=Inputs.IMAGES, features=["neutrl"])
+    refuses(image_sample, "no dataset hlf/constituents; found event_id, images", inputs=Inputs.CONSTITUENTS)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "npz"])
+def test_images_from_elsewhere_stay_as_they_are(tmp_path, suffix):
+    x = np.random.default_rng(1).normal(size=(ROWS, 4, 5, 3))
+    path = tmp_path / f"data.{suffix}"
+    plain_hdf5(path, x=x) if suffix == "h5" else npz(tmp_path, x=x)
+    for inputs in (None, Inputs.IMAGES):
+        got = load_dataset(path, inputs=inputs)
+        assert np.array_equal(got.x, x.astype(np.float32))
+        assert (got.features, got.pixels, got.shape) == (NAMES, None, (4, 5, 3))
+    message = r"x has shape \(60, 4, 5, 3\); allowed: \(objects, features\), none of them 0; for images set content"
+    refuses(path, message, inputs=Inputs.HLF)
+    x[3, 2, 1, 0] = np.nan
+    plain_hdf5(path, x=x) if suffix == "h5" else npz(tmp_path, x=x)
+    refuses(path, r"1 of them in channel 0 \(pt\), the first in row 3")
+
+
+def test_images_have_four_axes(tmp_path):
+    refuses(npz(tmp_path), r"allowed: \(objects, height, width, channels\), none", inputs=Inputs.IMAGES)
+    refuses(npz(tmp_path, x=np.zeros((ROWS, 4, 3))), r"x\[\.\.\., None\]", inputs=Inputs.IMAGES)
+    refuses(npz(tmp_path), "no constituents; allowed: a sample of `l1dl data jets`", inputs=Inputs.CONSTITUENTS)
     plain_hdf5(tmp_path / "plain.h5")
-    refuses(tmp_path / "plain.h5", "no dataset hlf/images", inputs=Inputs.IMAGES)
+    refuses(tmp_path / "plain.h5", "no dataset hlf/constituents; found classes", inputs=Inputs.CONSTITUENTS)
+
+
+def test_images_of_an_odd_layout_are_refused(tmp_path):
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        group = file.create_group("hlf")
+        group["images"], group["y"] = np.zeros((ROWS, 4, 4, 2), np.uint8), arrays()["y"]
+    refuses(tmp_path / "odd.h5", r"images are uint8 of shape .*width, 1\) for the channels pt", inputs=Inputs.IMAGES)
+    with h5py.File(tmp_path / "odd.h5", "r+") as file:
+        file.attrs["image_channels"] = [1, 2]
+    refuses(tmp_path / "odd.h5", r"features are \[1, 2\]\.\.\.; allowed: texts", inputs=Inputs.IMAGES)
+    with h5py.File(tmp_path / "odd.h5", "r+") as file:
+        file.attrs["image_channels"] = [b"pt", b"other"]
+    got = load_dataset(tmp_path / "odd.h5", inputs=Inputs.IMAGES)
+    assert got.features == ("pt", "other")
+    assert got.pixels.scales == (PixelScale.ROOT, PixelScale.LINEAR)
 
 
 def plain_hdf5(path, **changes):
@@ -240,6 +298,10 @@ def test_split_by_event_where_the_file_has_none(tmp_path):
     [
         ({"x": np.zeros(ROWS)}, r"x has shape \(60,\); allowed: \(objects, features\)"),
         ({"x": np.zeros((0, 3)), "y": np.zeros(0, int)}, r"x has shape \(0, 3\); allowed"),
+        (
+            {"x": np.zeros((ROWS, 0, 4, 3))},
+            r"x has shape \(60, 0, 4, 3\); allowed: .* or \(objects, \.\.\., channels\)",
+        ),
         ({"x": np.full((ROWS, 3), "a")}, r"x has dtype <U1; allowed: real numbers"),
         ({"x": np.zeros((ROWS, 3), complex)}, r"x has dtype complex128; allowed: real numbers"),
         ({"x": np.zeros((ROWS, 4))}, r"x has 4 columns but the file names 3 features"),
@@ -295,6 +357,7 @@ def test_missing_empty_and_unknown_files(tmp_path):
     refuses(tmp_path / "none.h5", "file not found: .*none.h5")
     refuses(tmp_path / "data.csv", r"unknown format '.csv'; allowed: .h5, .hdf5, .npz, .npy, .parquet, .arff")
     refuses(tmp_path / "data.h55", r"did you mean '.h5'\?")
+    refuses("digit", r"^digit: not found; allowed: .*, a directory of images, digits; did you mean 'digits'\?")
     (tmp_path / "data.h5").touch()
     refuses(tmp_path / "data.h5", r"data.h5 is empty \(0 bytes\)")
     (tmp_path / "folder.npz").mkdir()

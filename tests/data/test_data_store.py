@@ -88,6 +88,35 @@ def test_digest_ignores_compression(tmp_path, sample):
         assert content_digest(new) == old.attrs["content_sha256"]
 
 
+def test_committed_images_are_those_of_the_sample(sample, image_sample):
+    """The first jets of each class, with the same events, features and transverse momenta, and more channels."""
+    assert image_sample.stat().st_size < 500_000
+    with h5py.File(sample) as file, h5py.File(image_sample) as other:
+        old = {name: file["hlf"][name][:] for name in ("x", "y", "kin", "event_id", "images")}
+        new = {name: other["hlf"][name][:] for name in (*old, "split")}
+        attributes = dict(other.attrs)
+        assert "constituents" not in other["hlf"]
+        assert content_digest(other["hlf"]) == attributes["content_sha256"]
+    names = ("pt", "charged", "neutral", "multiplicity")
+    assert tuple(attributes["image_channels"]) == names
+    assert attributes["image_encodings"][3] == "min(8 * number of constituents, 255)"
+    assert "constituent_columns" not in attributes
+    assert attributes["command"].startswith("l1dl data images --channels pt,charged,neutral,multiplicity --jets 2000")
+    rows = np.concatenate([np.flatnonzero(old["y"] == label)[:400] for label in range(5)])
+    mine = np.concatenate([np.flatnonzero(new["y"] == label) for label in range(5)])
+    for name in ("x", "y", "kin", "event_id"):
+        assert np.array_equal(old[name][rows], new[name][mine]), name
+    pt, charged, neutral, multiplicity = np.moveaxis(new["images"], -1, 0)
+    assert np.array_equal(old["images"][rows], pt[mine])
+    share = [(image.astype(float) / 255) ** 2 for image in (pt, charged, neutral)]
+    assert abs(share[1] + share[2] - share[0]).max() < 0.01
+    assert share[1].sum() / share[0].sum() == pytest.approx(0.62, abs=0.02)
+    assert (multiplicity % 8 == 0).all()
+    assert np.median(multiplicity.sum(axis=(1, 2)) / 8 / new["x"][:, FEATURES.index("multiplicity")]) == pytest.approx(
+        0.88, abs=0.02
+    )
+
+
 def test_committed_sample(sample):
     with h5py.File(sample) as file:
         group, attributes = file["hlf"], dict(file.attrs)

@@ -10,11 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.artifacts import digest_array, digest_json
-from l1dl.data.dataset import Dataset, Split
+from l1dl.data.dataset import Dataset, Pixels, Split
 from l1dl.data.store import split_by_event
 from l1dl.errors import InputError, did_you_mean
 
 _MAX_CLASSES = 1_000
+_HINTS = {
+    (4, 2): '; for images set content = "images" in the card',
+    (3, 4): "; for a single channel use x[..., None]",
+}
+"""What to do about x, by its number of axes and the number that is wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class RawData:
         Event number and `Split` value of each object, or None.
     features, classes
         Names in the file, or None.
+    pixels
+        How images are meant, or None.
     """
 
     source: str
@@ -40,9 +47,16 @@ class RawData:
     split: npt.NDArray[Any] | None = None
     features: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    pixels: Pixels | None = None
 
 
-def check(raw: RawData, features: Sequence[str] | None, classes: Sequence[str] | None, seed: int) -> Dataset:
+def check(
+    raw: RawData,
+    features: Sequence[str] | None,
+    classes: Sequence[str] | None,
+    seed: int,
+    axes: tuple[str, ...] | None = None,
+) -> Dataset:
     """Check a data set, pick its columns and classes, and split it by event if the file does not.
 
     Parameters
@@ -50,18 +64,20 @@ def check(raw: RawData, features: Sequence[str] | None, classes: Sequence[str] |
     raw
         Content of the file.
     features
-        Columns to use, in order; names of all columns where the file has none. None keeps all.
+        Columns (channels of images) to use, in order; names of all of them where the file has none. None keeps all.
     classes
         Classes to use, in order (objects of others are left out); names of all classes where the file has none.
     seed
         Seed of the split.
+    axes
+        What the axes of x must be, in words, the objects first; any number from two on if None.
 
     Raises
     ------
     InputError
         Anything that training could not use.
     """
-    _check_shapes(raw)
+    _check_shapes(raw, axes)
     raw = _pick_features(raw, features)
     x = _finite(raw)
     raw = replace(raw, y=_integers(raw, "labels", raw.y))
@@ -79,19 +95,26 @@ def check(raw: RawData, features: Sequence[str] | None, classes: Sequence[str] |
         split = split_by_event(event_id, y, seed)
     _check_split(raw.source, y, event_id, split, names)
     digest = digest_json([digest_array(array) for array in (x, y, split)])
-    columns = raw.features or tuple(f"x{i}" for i in range(x.shape[1]))
-    return Dataset(x, y, event_id, split, columns, names, raw.source, digest)
+    columns = raw.features or tuple(f"x{i}" for i in range(x.shape[-1]))
+    return Dataset(x, y, event_id, split, columns, names, raw.source, digest, raw.pixels)
 
 
 def _fail(source: str, text: str) -> InputError:
     return InputError(f"{source}: {text}")
 
 
-def _check_shapes(raw: RawData) -> None:
+def _what(raw: RawData) -> str:
+    return "column" if raw.x.ndim == 2 else "channel"
+
+
+def _check_shapes(raw: RawData, axes: tuple[str, ...] | None) -> None:
     if raw.x.dtype.kind not in "fiub":
         raise _fail(raw.source, f"x has dtype {raw.x.dtype}; allowed: real numbers; use x.astype('float32')")
-    if raw.x.ndim != 2 or 0 in raw.x.shape:
-        raise _fail(raw.source, f"x has shape {raw.x.shape}; allowed: (objects, features), neither of them 0")
+    if raw.x.ndim < 2 or 0 in raw.x.shape or (axes is not None and raw.x.ndim != len(axes)):
+        wanted = " or (objects, ..., channels)" if axes is None else ""
+        wanted = f"({', '.join(axes or ('objects', 'features'))}){wanted}"
+        hint = _HINTS.get((raw.x.ndim, len(axes or ())), "")
+        raise _fail(raw.source, f"x has shape {raw.x.shape}; allowed: {wanted}, none of them 0{hint}")
     rows = raw.x.shape[0]
     columns = {"y": raw.y, "event_id": raw.event_id, "split": raw.split}
     for name, values in columns.items():
@@ -101,18 +124,18 @@ def _check_shapes(raw: RawData) -> None:
 
 
 def _pick_features(raw: RawData, features: Sequence[str] | None) -> RawData:
-    width = raw.x.shape[1]
+    width, what = raw.x.shape[-1], _what(raw)
     if raw.features is not None and len(raw.features) != width:
-        raise _fail(raw.source, f"x has {width} columns but the file names {len(raw.features)} features")
+        raise _fail(raw.source, f"x has {width} {what}s but the file names {len(raw.features)} features")
     for names in (raw.features or (), tuple(features or ())):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise _fail(raw.source, f"feature {twice!r} is named twice; name each column once")
+            raise _fail(raw.source, f"feature {twice!r} is named twice; name each {what} once")
     if not features:
         return raw
     if raw.features is None:
         if len(features) != width:
-            text = f"x has {width} columns but {len(features)} feature names were given; allowed: one name a column"
+            text = f"x has {width} {what}s but {len(features)} feature names were given; allowed: one name a {what}"
             raise _fail(raw.source, text)
         return replace(raw, features=tuple(features))
     position = {name: i for i, name in enumerate(raw.features)}
@@ -124,7 +147,10 @@ def _pick_features(raw: RawData, features: Sequence[str] | None) -> RawData:
             hint = did_you_mean(name, raw.features)
             raise _fail(raw.source, f"no feature {name!r}; the file has {', '.join(raw.features)}{hint}")
         chosen.append(index)
-    return replace(raw, x=raw.x[:, chosen], features=tuple(features))
+    pixels = raw.pixels
+    if pixels is not None and len(pixels.scales) > 1:
+        pixels = replace(pixels, scales=tuple(pixels.scales[index] for index in chosen))
+    return replace(raw, x=raw.x[..., chosen], features=tuple(features), pixels=pixels)
 
 
 def _finite(raw: RawData) -> npt.NDArray[np.float32]:
@@ -132,11 +158,12 @@ def _finite(raw: RawData) -> npt.NDArray[np.float32]:
         x = np.ascontiguousarray(raw.x, np.float32)
     bad = ~np.isfinite(x)
     if bad.any():
-        row, column = (int(index[0]) for index in np.nonzero(bad))
+        where = np.nonzero(bad)
+        row, column = int(where[0][0]), int(where[-1][0])
         name = raw.features[column] if raw.features else f"x{column}"
-        count = int(bad[:, column].sum())
+        count = int(bad[..., column].sum())
         text = (
-            f"{int(bad.sum())} values are NaN, infinite or beyond float32, {count} of them in column {column} "
+            f"{int(bad.sum())} values are NaN, infinite or beyond float32, {count} of them in {_what(raw)} {column} "
             f"({name}), the first in row {row}; allowed: finite numbers; remove or replace them"
         )
         raise _fail(raw.source, text)

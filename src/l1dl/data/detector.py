@@ -98,12 +98,15 @@ class Objects:
         Index of the event in the batch, int64.
     pt, eta, phi
         float64, in GeV and radians.
+    charged
+        Whether the object is a track, bool; the others are calorimeter cells.
     """
 
     event: IntArray
     pt: FloatArray
     eta: FloatArray
     phi: FloatArray
+    charged: npt.NDArray[np.bool_]
 
 
 def respond(particles: Particles, response: Response, rng: np.random.Generator) -> Objects:
@@ -120,7 +123,9 @@ def respond(particles: Particles, response: Response, rng: np.random.Generator) 
     found = trackable & (rng.random(particles.pt.size) < response.track_efficiency)
     spread = np.hypot(response.track_constant, response.track_slope * particles.pt[found])
     track_pt = particles.pt[found] * (1.0 + spread * rng.standard_normal(spread.size))
-    tracks = Objects(particles.event[found], track_pt, particles.eta[found], particles.phi[found])
+    tracks = Objects(
+        particles.event[found], track_pt, particles.eta[found], particles.phi[found], np.ones(track_pt.size, np.bool_)
+    )
     rest = visible & ~found & ~curled & (particles.kind != _MUON)
     electromagnetic = np.isin(particles.kind, (_ELECTRON, _PHOTON))
     parts = [
@@ -128,12 +133,12 @@ def respond(particles: Particles, response: Response, rng: np.random.Generator) 
         _cells(particles, rest & electromagnetic, response.ecal, response.calorimeter_eta_max, rng),
         _cells(particles, rest & ~electromagnetic, response.hcal, response.calorimeter_eta_max, rng),
     ]
-    event, pt, eta, phi = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("event", "pt", "eta", "phi")
+    event, pt, eta, phi, charged = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("event", "pt", "eta", "phi", "charged")
     )
     order = np.argsort(event, kind="stable")
     order = order[pt[order] > response.pt_min_gev]
-    return Objects(event[order], pt[order], eta[order], phi[order])
+    return Objects(event[order], pt[order], eta[order], phi[order], charged[order])
 
 
 def _cells(
@@ -156,4 +161,4 @@ def _cells(
     energy = energy * (1.0 + spread * rng.standard_normal(cell.size))
     eta = (cell // n_phi % n_eta - n_eta // 2 + 0.5) * calorimeter.cell
     phi = (cell % n_phi + 0.5) * phi_width - np.pi
-    return Objects(cell // (n_phi * n_eta), energy / np.cosh(eta), eta, phi)
+    return Objects(cell // (n_phi * n_eta), energy / np.cosh(eta), eta, phi, np.zeros(cell.size, np.bool_))

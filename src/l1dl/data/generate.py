@@ -14,14 +14,15 @@ import numpy as np
 import l1dl
 from l1dl.artifacts import digest_json, storage_error
 from l1dl.data.features import FEATURES
+from l1dl.data.images import ENCODINGS
 from l1dl.data.pool import Task, read_shard, run_tasks
 from l1dl.data.pythia import SETTINGS, import_generators
-from l1dl.data.settings import CLASSES, Detector, JetSettings, ShardKey
+from l1dl.data.settings import CLASSES, Channel, Detector, JetSettings, ShardKey
 from l1dl.data.shards import Arrays
 from l1dl.data.store import write_sample
 from l1dl.errors import InputError, StorageError
 
-__all__ = ["Detector", "JetSettings", "generate_jets"]
+__all__ = ["Channel", "Detector", "JetSettings", "generate_jets"]
 
 GENERATION = 1
 """Number of the generation code; it changes when the same settings would give other jets."""
@@ -148,7 +149,7 @@ def _interleaved(settings: JetSettings, work: Path) -> Iterator[Arrays]:
 def _attributes(settings: JetSettings, versions: dict[str, str], command: str) -> dict[str, Any]:
     import json
 
-    return {
+    attributes = {
         "command": command,
         "settings": json.dumps({**settings.to_json(), "generation": GENERATION}, sort_keys=True),
         "pythia_settings": list(SETTINGS),
@@ -160,3 +161,9 @@ def _attributes(settings: JetSettings, versions: dict[str, str], command: str) -
         "kin_columns": list(KIN),
         "constituent_columns": list(CONSTITUENT),
     }
+    if not settings.constituents:
+        del attributes["constituent_columns"]
+    if settings.channels != (Channel.PT,):
+        attributes["image_channels"] = [channel.value for channel in settings.channels]
+        attributes["image_encodings"] = [ENCODINGS[channel] for channel in settings.channels]
+    return attributes

@@ -270,9 +270,11 @@ def image_frame(pt, d_eta, d_phi):
 
 
 @numba.njit(cache=True)
-def fill_images(pt, eta, phi, offsets, half_width, out):
-    """Fill `out` (jets, size, size), the share of the jet's transverse momentum in each pixel."""
-    size = out.shape[1]
+def find_pixels(pt, eta, phi, offsets, half_width, size, pixel, share):
+    """Fill the pixel of each constituent and its share of the jet's transverse momentum.
+
+    A pixel is a number in the images of all jets, ``(jet * size + row) * size + column``; -1 is outside.
+    """
     for jet in range(offsets.size - 1):
         low = offsets[jet]
         high = offsets[jet + 1]
@@ -289,5 +291,6 @@ def fill_images(pt, eta, phi, offsets, half_width, out):
             b = d_phi[i] - phi0
             row = math.floor(((a * cosine + b * sine) / half_width + 1.0) * (size / 2))
             column = math.floor(((b * cosine - a * sine) / half_width + 1.0) * (size / 2))
-            if 0 <= row < size and 0 <= column < size:
-                out[jet, row, column] += pt[low + i] / total
+            inside = 0 <= row < size and 0 <= column < size
+            pixel[low + i] = (jet * size + row) * size + column if inside else -1
+            share[low + i] = pt[low + i] / total

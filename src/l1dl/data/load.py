@@ -1,10 +1,11 @@
-"""Data sets from files: HDF5, npz, npy, Parquet and ARFF, all through `l1dl.data.check.check`."""
+"""Data sets from files: HDF5, npz, npy, Parquet, ARFF and sets of images, all through `l1dl.data.check.check`."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.artifacts import write_npz
+from l1dl.card import DataCard
 from l1dl.data.arff import read_arff
 from l1dl.data.check import RawData, check
-from l1dl.data.dataset import Dataset
+from l1dl.data.dataset import Dataset, Pixels, PixelScale
+from l1dl.data.image_sets import DIGITS, byte_values, is_image_set, read_digits, read_image_set
+from l1dl.data.images import SCALES
+from l1dl.data.settings import Channel
 from l1dl.data.store import GROUP, content_digest
 from l1dl.errors import InputError, ToolMissingError, did_you_mean
 
@@ -36,11 +41,24 @@ _DAMAGED = (
 
 
 class Inputs(Enum):
-    """Which arrays of a jet sample become the features."""
+    """What of a file becomes the inputs of a network: the name of its array in a jet sample."""
 
     HLF = "x"
+    """Features, (N, F)."""
     IMAGES = "images"
+    """Images, (N, H, W, C)."""
     CONSTITUENTS = "constituents"
+    """The constituents of a jet sample as flat columns, (N, F)."""
+
+
+_CONTENT = MappingProxyType({"features": Inputs.HLF, "images": Inputs.IMAGES, "constituents": Inputs.CONSTITUENTS})
+_AXES = MappingProxyType(
+    {
+        Inputs.HLF: ("objects", "features"),
+        Inputs.IMAGES: ("objects", "height", "width", "channels"),
+        Inputs.CONSTITUENTS: ("objects", "features"),
+    }
+)
 
 
 def load_dataset(
@@ -50,9 +68,9 @@ def load_dataset(
     classes: Sequence[str] | None = None,
     labels: Path | None = None,
     seed: int = 0,
-    inputs: Inputs = Inputs.HLF,
+    inputs: Inputs | None = None,
 ) -> Dataset:
-    """Load a data set and check it; the file's suffix tells its format.
+    """Load a data set and check it; the file's suffix or name tells its format.
 
     ===================  ========================================================================================
     ``.h5``, ``.hdf5``   a sample of `l1dl.data.generate` (its checksum is verified), or datasets ``x`` and ``y``
@@ -60,25 +78,32 @@ def load_dataset(
     ``.npy``             ``x``; give `labels`, a second ``.npy`` file
     ``.parquet``         one column a feature, and the class in ``label``, ``y`` or ``class``
     ``.arff``            as ``hls4ml_lhc_jets_hlf`` on OpenML (arXiv:1804.06913): nominal class column
+    a directory          MNIST (IDX) or CIFAR-10 (binary version); see `l1dl.data.image_sets.read_image_set`
+    ``…-ubyte[.gz]``     one IDX file of images, with its labels beside it
+    ``digits``           the 8 x 8 handwritten digits that scikit-learn brings along
     ===================  ========================================================================================
 
     HDF5, npz and Parquet may add ``event_id`` and ``split`` (0 training, 1 validation, 2 test), HDF5 and npz also
     the names ``features`` and ``classes``. Without ``split``, events are split 64/16/20 %, by `seed`.
 
+    Images of jets, MNIST and CIFAR-10 are numbers on the 8-bit grid, ``byte / 256``; digits are ``level / 16``. Images
+    in the ``x`` of HDF5, npz and npy stay as they are; their channels are on the last axis.
+
     Parameters
     ----------
     path
-        The file.
+        The file or directory, or ``digits``.
     features
-        Columns to use, in order; where the file has no names, the names of its columns.
+        Columns (channels of images) to use, in order; where the file has no names, the names of all of them.
     classes
         Classes to use, in order; where the file has no names, the names of its classes.
     labels
         Labels, for ``.npy`` only.
     seed
-        Seed of the split, where the file has none.
+        Seed of the split, where the file has none, and of the validation split of a directory of images.
     inputs
-        What to use of a jet sample: its features, or its images or constituents as flat columns.
+        What to use of a jet sample, and how many axes x must have elsewhere. By default, the features of a jet
+        sample, and x as it is elsewhere.
 
     Returns
     -------
@@ -92,23 +117,74 @@ def load_dataset(
     ToolMissingError
         Parquet without pyarrow.
     """
-    path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        allowed = ", ".join(_READERS)
-        msg = f"{path}: unknown format {path.suffix!r}; allowed: {allowed}{did_you_mean(path.suffix.lower(), _READERS)}"
-        raise InputError(msg)
-    if labels is not None and path.suffix.lower() != ".npy":
+    raw = _read(Path(path), labels, seed, inputs)
+    return check(raw, features, classes, seed, None if inputs is None else _AXES[inputs])
+
+
+def load_card_data(data: DataCard, directory: Path) -> Dataset:
+    """Load the data set that a model card names.
+
+    Parameters
+    ----------
+    data
+        The section of the card.
+    directory
+        The card's directory, to which its files are relative; the word ``digits`` is no file.
+
+    Raises
+    ------
+    InputError
+        As `load_dataset`.
+    """
+    return load_dataset(
+        Path(DIGITS) if data.file == DIGITS else directory / data.file,
+        features=data.features,
+        classes=data.classes,
+        labels=None if data.labels is None else directory / data.labels,
+        inputs=_CONTENT[data.content],
+    )
+
+
+def holds_images(path: Path) -> bool:
+    """Say whether a file is a readable jet sample with images."""
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return f"{GROUP}/{Inputs.IMAGES.value}" in file
+    except OSError:
+        return False
+
+
+def _read(path: Path, labels: Path | None, seed: int, inputs: Inputs | None) -> RawData:
+    suffix = path.suffix.lower()
+    if labels is not None and suffix != ".npy":
         msg = f"{path}: a file of labels was given ({labels}); allowed with .npy only; leave it out"
         raise InputError(msg)
+    reader = _READERS.get(suffix)
+    if inputs is Inputs.CONSTITUENTS and reader is not _read_hdf5:
+        msg = f"{path}: no constituents; allowed: a sample of `l1dl data jets`, .h5 or .hdf5"
+        raise InputError(msg)
+    if str(path) == DIGITS:
+        return read_digits()
+    if is_image_set(path):
+        try:
+            return read_image_set(path, seed)
+        except OSError as error:
+            msg = f"cannot read {path}: {error.strerror or error}"
+            raise InputError(msg) from None
+    if reader is None:
+        known = (*_READERS, DIGITS)
+        hint = did_you_mean(suffix or path.name.lower(), known)
+        what = f"unknown format {path.suffix!r}" if path.suffix or path.exists() else "not found"
+        msg = f"{path}: {what}; allowed: {', '.join(_READERS)}, a directory of images, {DIGITS}{hint}"
+        raise InputError(msg)
     check_file(path)
-    if path.suffix.lower() == ".npy":
-        raw = _read_npy(path, labels)
-    elif inputs is Inputs.HLF:
-        raw = reader(path)
-    else:
-        raw = _read_hdf5(path, inputs)
-    return check(raw, features, classes, seed)
+    if suffix == ".npy":
+        return _read_npy(path, labels)
+    return _read_hdf5(path, inputs or Inputs.HLF) if reader is _read_hdf5 else reader(path)
 
 
 def fetch_openml_jets(out: Path) -> Path:
@@ -169,11 +245,15 @@ def _assemble(path: Path, arrays: Mapping[str, npt.NDArray[Any]], found: Sequenc
 def _names(path: Path, what: str, values: npt.NDArray[Any] | None) -> tuple[str, ...] | None:
     if values is None:
         return None
-    texts = [value.decode() if isinstance(value, bytes) else value for value in np.asarray(values).ravel().tolist()]
+    texts = _texts(values)
     if not all(isinstance(text, str) for text in texts):
         msg = f"{path}: {what} are {texts[:3]}...; allowed: texts"
         raise InputError(msg)
     return tuple(texts)
+
+
+def _texts(values: Any) -> list[Any]:
+    return [value.decode() if isinstance(value, bytes) else value for value in np.asarray(values).ravel().tolist()]
 
 
 def _read_hdf5(path: Path, inputs: Inputs = Inputs.HLF) -> RawData:
@@ -185,7 +265,9 @@ def _read_hdf5(path: Path, inputs: Inputs = Inputs.HLF) -> RawData:
             group = file.get(GROUP, file)
             present = sorted(group)
             found = None if sealed is None else content_digest(group)
-            wanted = {"x": inputs.value, **{name: name for name in ("y", "event_id", "split")}}
+            x = "x" if GROUP not in file and inputs is Inputs.IMAGES else inputs.value
+            wanted = {"x": x, **{name: name for name in ("y", "event_id", "split")}}
+            channels = _texts(file.attrs.get("image_channels", [Channel.PT.value]))
             arrays = {name: group[key][()] for name, key in wanted.items() if key in group}
             for name in ("features", "classes"):
                 if name in file.attrs:
@@ -197,19 +279,31 @@ def _read_hdf5(path: Path, inputs: Inputs = Inputs.HLF) -> RawData:
     if found != sealed:
         msg = f"{path}: content changed since it was written: SHA-256 {found}, recorded {sealed}; generate it again"
         raise InputError(msg)
-    if inputs is not Inputs.HLF:
-        if "x" not in arrays:
-            msg = f"{path}: no dataset {GROUP}/{inputs.value}; allowed with a sample of `l1dl data jets` only"
-            raise InputError(msg)
-        arrays = _flatten(arrays, inputs)
+    if x != "x" and "x" not in arrays:
+        msg = f"{path}: no dataset {GROUP}/{x}; found {', '.join(present)}; allowed: a sample of `l1dl data jets`"
+        raise InputError(msg)
+    if x == Inputs.IMAGES.value:
+        return _jet_images(path, arrays, present, channels)
+    if x == Inputs.CONSTITUENTS.value:
+        names = ["_".join(["constituent", *map(str, index)]) for index in np.ndindex(*arrays["x"].shape[1:])]
+        arrays = {**arrays, "x": arrays["x"].reshape(len(arrays["x"]), -1), "features": np.array(names)}
     return _assemble(path, arrays, present)
 
 
-def _flatten(arrays: dict[str, npt.NDArray[Any]], inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
-    shape = arrays["x"].shape[1:]
-    stem = "pixel" if inputs is Inputs.IMAGES else "constituent"
-    names = ["_".join([stem, *map(str, index)]) for index in np.ndindex(*shape)]
-    return {**arrays, "x": arrays["x"].reshape(len(arrays["x"]), -1), "features": np.array(names)}
+def _jet_images(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], present: Sequence[str], channels: list[Any]
+) -> RawData:
+    x = arrays["x"] if arrays["x"].ndim == 4 else arrays["x"][..., None]
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] != len(channels):
+        msg = (
+            f"{path}: {GROUP}/images are {arrays['x'].dtype} of shape {arrays['x'].shape}; allowed: uint8 of shape "
+            f"(jets, height, width, {len(channels)}) for the channels {', '.join(map(str, channels))}"
+        )
+        raise InputError(msg)
+    raw = _assemble(path, {**arrays, "x": byte_values(x), "features": np.array(channels)}, present)
+    known = {channel.value: SCALES[channel] for channel in Channel}
+    scales = tuple(known.get(name, PixelScale.LINEAR) for name in raw.features or ())
+    return replace(raw, pixels=Pixels(scales=scales))
 
 
 def _read_npz(path: Path) -> RawData:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from l1dl.data.detector import RESPONSES, FloatArray, IntArray, Objects, respond
 from l1dl.data.features import jet_features, leading_constituents
-from l1dl.data.images import encode_images, jet_images
+from l1dl.data.images import image_bytes
 from l1dl.data.pythia import EventBatch, EventSource, import_generators, pythia_seed
 from l1dl.data.settings import EVENTS_PER_SHARD, JetSettings, ShardKey
 from l1dl.data.store import round_mantissa
@@ -39,6 +39,8 @@ class Jets:
         Transverse momentum (GeV), pseudorapidity, azimuth and mass (GeV), float64 of shape (jets, 4).
     pt, eta, phi
         Constituents of all jets, float64 of shape (C,).
+    charged
+        Whether a constituent is a track, bool of shape (C,).
     offsets
         Boundaries of the jets in the constituents, int64 of shape (jets + 1,).
     """
@@ -48,6 +50,7 @@ class Jets:
     pt: FloatArray
     eta: FloatArray
     phi: FloatArray
+    charged: npt.NDArray[np.bool_]
     offsets: IntArray
 
 
@@ -66,8 +69,8 @@ def make_shard(settings: JetSettings, key: ShardKey, keep_going: Callable[[], No
     Returns
     -------
     dict
-        ``x`` f4 (n, 16), ``y`` u1, ``kin`` f4 (n, 4), ``event_id`` i8, ``images`` u1 (n, 16, 16) and
-        ``constituents`` f2 (n, 16, 3), with n = ``key.jets``.
+        ``x`` f4 (n, 16), ``y`` u1, ``kin`` f4 (n, 4), ``event_id`` i8, ``images`` u1 (n, 16, 16) or, with several
+        channels, (n, 16, 16, C), and ``constituents`` f2 (n, 16, 3) where they are kept, with n = ``key.jets``.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def make_shard(settings: JetSettings, key: ShardKey, keep_going: Callable[[], No
         objects = respond(batch.particles, RESPONSES[settings.detector], rng)
         jets = select_jets(find_jets(objects, batch.parton_eta.shape[0]), batch)
         if jets.event.size:
-            parts.append(_describe(jets, key, events))
+            parts.append(_describe(jets, settings, key, events))
             made += jets.event.size
         events += batch.parton_eta.shape[0]
         if events > EVENTS_PER_SHARD - settings.batch_events:
@@ -133,22 +136,23 @@ def find_jets(objects: Objects, events: int) -> Jets:
     index = ak.to_numpy(ak.flatten(members, axis=None)) + np.repeat(bounds[event], per_jet)
     offsets = np.concatenate([[0], np.cumsum(per_jet)]).astype(np.int64)
     momentum = np.stack([np.add.reduceat(column[index], offsets[:-1]) for column in columns.values()], axis=1)
-    pt, eta, phi = objects.pt[index], objects.eta[index], objects.phi[index]
-    return Jets(event, _kinematics(momentum), pt, eta, phi, offsets)
+    pt, eta, phi, charged = objects.pt[index], objects.eta[index], objects.phi[index], objects.charged[index]
+    return Jets(event, _kinematics(momentum), pt, eta, phi, charged, offsets)
 
 
 def select_jets(jets: Jets, batch: EventBatch) -> Jets:
     """Keep jets in the momentum window that lie within Delta R < 0.4 of a parton."""
-    pt, eta, phi, _ = jets.kin.T
-    d_eta = eta[:, None] - batch.parton_eta[jets.event]
-    d_phi = (phi[:, None] - batch.parton_phi[jets.event] + np.pi) % (2 * np.pi) - np.pi
+    jet_pt, jet_eta, jet_phi, _ = jets.kin.T
+    d_eta = jet_eta[:, None] - batch.parton_eta[jets.event]
+    d_phi = (jet_phi[:, None] - batch.parton_phi[jets.event] + np.pi) % (2 * np.pi) - np.pi
     near = np.hypot(d_eta, d_phi).min(axis=1) < MATCH_RADIUS
-    window = (pt > JET_PT_GEV[0]) & (pt < JET_PT_GEV[1]) & (np.abs(eta) < JET_ETA_MAX)
+    window = (jet_pt > JET_PT_GEV[0]) & (jet_pt < JET_PT_GEV[1]) & (np.abs(jet_eta) < JET_ETA_MAX)
     chosen = np.flatnonzero(near & window)
     sizes = np.diff(jets.offsets)
     kept = np.isin(np.repeat(np.arange(sizes.size), sizes), chosen)
     offsets = np.concatenate([[0], np.cumsum(sizes[chosen])]).astype(np.int64)
-    return Jets(jets.event[chosen], jets.kin[chosen], jets.pt[kept], jets.eta[kept], jets.phi[kept], offsets)
+    pt, eta, phi, charged = jets.pt[kept], jets.eta[kept], jets.phi[kept], jets.charged[kept]
+    return Jets(jets.event[chosen], jets.kin[chosen], pt, eta, phi, charged, offsets)
 
 
 def _kinematics(momentum: FloatArray) -> FloatArray:
@@ -158,16 +162,19 @@ def _kinematics(momentum: FloatArray) -> FloatArray:
     return np.stack([pt, np.arcsinh(pz / pt), np.arctan2(py, px), mass], axis=1)
 
 
-def _describe(jets: Jets, key: ShardKey, first: int) -> Arrays:
+def _describe(jets: Jets, settings: JetSettings, key: ShardKey, first: int) -> Arrays:
     constituents = (jets.pt, jets.eta, jets.phi, jets.offsets)
-    return {
+    arrays: Arrays = {
         "x": round_mantissa(jet_features(*constituents), _MANTISSA_BITS),
         "y": np.full(jets.event.size, key.label, np.uint8),
         "kin": round_mantissa(jets.kin, _MANTISSA_BITS),
         "event_id": key.first_event + first + jets.event,
-        "images": encode_images(jet_images(*constituents)),
-        "constituents": _encode_constituents(leading_constituents(*constituents, axis=jets.kin[:, 1:3])),
+        "images": image_bytes(*constituents, charged=jets.charged, channels=settings.channels),
     }
+    if settings.constituents:
+        leading = leading_constituents(*constituents, axis=jets.kin[:, 1:3])
+        arrays["constituents"] = _encode_constituents(leading)
+    return arrays
 
 
 def _encode_constituents(constituents: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

@@ -2,6 +2,10 @@
 
 Group ``hlf``, one row a jet: ``x`` f4 (N, 16), ``y`` u1, ``kin`` f4 (N, 4), ``event_id`` i8, ``split`` u1,
 ``images`` u1 (N, 16, 16), ``constituents`` f2 (N, 16, 3). Everything else is in attributes of the file.
+
+Images of several channels, or of another channel than the transverse momentum, are u1 (N, 16, 16, C), and the
+attributes ``image_channels`` and ``image_encodings`` say what they hold. A sample that was made for its images has
+no ``constituents``.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,16 +24,18 @@ from l1dl.data.dataset import Split
 
 GROUP = "hlf"
 FORMAT = 1
-_COLUMNS = ("x", "y", "kin", "event_id", "split", "images", "constituents")
 _BLOCK_ROWS = 8_192
 _CHUNK_ROWS = 2_048
-_SHARE = {Split.VALIDATION: 0.16, Split.TEST: 0.20}
+SHARE: Mapping[Split, float] = MappingProxyType({Split.VALIDATION: 0.16, Split.TEST: 0.20})
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def split_by_event(
-    event_id: npt.NDArray[np.int64], y: npt.NDArray[np.integer[Any]], seed: int
+    event_id: npt.NDArray[np.int64],
+    y: npt.NDArray[np.integer[Any]],
+    seed: int,
+    share: Mapping[Split, float] = SHARE,
 ) -> npt.NDArray[np.uint8]:
     """Return a `Split` value for each object: 64 % training, 16 % validation, 20 % test, drawn event by event.
 
@@ -41,6 +48,8 @@ def split_by_event(
         Event number and class of each object, integers of shape (N,).
     seed
         Seed of the draw.
+    share
+        Shares of other splits than training.
 
     Returns
     -------
@@ -54,8 +63,8 @@ def split_by_event(
     for chosen in np.unique(label):
         members = rng.permutation(np.flatnonzero(label == chosen))
         start = 0
-        for part, share in _SHARE.items():
-            count = max(round(share * members.size), int(members.size >= len(Split)))
+        for part, fraction in share.items():
+            count = max(round(fraction * members.size), int(members.size >= len(Split)))
             value[members[start : start + count]] = part
             start += count
     return value[event]
