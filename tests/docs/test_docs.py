@@ -22,10 +22,16 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def keys(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield name
-        kinds = (field.annotation, *typing.get_args(field.annotation))
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from keys(kind)
+        for section in sections(field.annotation):
+            yield from keys(section)
+
+
+def sections(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the sections that an annotation names, also within lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from sections(part)
 
 
 @pytest.mark.parametrize("key", sorted(set(keys(ModelCard))))

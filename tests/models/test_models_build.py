@@ -13,8 +13,10 @@ from tiny import FEATURES, tiny_data, write_card
 from l1dl.card import ModelCard, load_card
 from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec, decode, encode
-from l1dl.models.mlp import build_float, build_quantised, input_spec
+from l1dl.models.network import build_float, build_quantised, input_spec
 from l1dl.models.scaler import Scaler, fit_scaler, fold_scaler
+
+SHAPE = (len(FEATURES),)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_the_folded_scaling_is_on_the_grid(scaler: Scaler) -> None:
 
 
 def test_the_float_model_scales_physical_inputs_itself(card: ModelCard, scaler: Scaler) -> None:
-    model = build_float(card, scaler, 3)
+    model = build_float(card, scaler, SHAPE, 3)
     x = tiny_data(50)[0]
     scaling = model.get_layer("scaling")
     assert np.allclose(np.asarray(scaling(x)), scaler.apply(x), atol=1e-4)
@@ -71,7 +73,7 @@ def test_the_float_model_scales_physical_inputs_itself(card: ModelCard, scaler: 
 def test_the_quantised_model_stays_on_its_grids(card: ModelCard, scaler: Scaler) -> None:
     import keras
 
-    model = build_quantised(card, scaler, 3)
+    model = build_quantised(card, scaler, SHAPE, 3)
     assert [layer.name for layer in model.layers] == [
         "features", "quantised_features", "scaling", "scaled_features", "dense_0", "relu_0", "logits",
     ]  # fmt: skip
@@ -96,13 +98,13 @@ def test_scaled_inputs_need_no_scaling_layer(tmp_path: Path, scaler: Scaler) -> 
     path.write_text(path.read_text().replace("scaled_input = { bits = 8, integer = 2 }\n", ""))
     scaled = load_card(path)
     for build in (build_float, build_quantised):
-        assert "scaling" not in [layer.name for layer in build(scaled, scaler, 3).layers]
+        assert "scaling" not in [layer.name for layer in build(scaled, scaler, SHAPE, 3).layers]
 
 
 def test_the_hidden_layers_are_those_of_the_card(tmp_path: Path, scaler: Scaler) -> None:
     need_packages("keras", "qkeras", "jax")
     wide = load_card(write_card(tmp_path, hidden="[7, 5, 4]"))
     for build in (build_float, build_quantised):
-        model = build(wide, scaler, 3)
+        model = build(wide, scaler, SHAPE, 3)
         assert [model.get_layer(f"dense_{index}").units for index in range(3)] == [7, 5, 4]
         assert model.count_params() >= 4 * 7 + 7 + 7 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3

@@ -116,7 +116,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path, caplog: pytest
 def test_a_training_that_diverges_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from l1dl.train.runner import JaxRunner
 
-    monkeypatch.setattr(JaxRunner, "run_epoch", lambda self, epoch: float("nan") if epoch == 2 else 1.0)
+    monkeypatch.setattr(JaxRunner, "run_epoch", lambda self, epoch, *_: float("nan") if epoch == 2 else 1.0)
     with pytest.raises(InputError, match=r"diverged: loss nan, .* in epoch 3; lower training.learning_rate"):
         train(tmp_path)
     assert not list((tmp_path / "a").iterdir())

@@ -131,3 +131,82 @@ def test_cards_are_utf8_whatever_the_locale(write, monkeypatch):
     card = load_card(write(CARD.replace('name = "net"', 'name = "net"\ndescription = "b → τ"')))
     assert isinstance(card, ModelCard)
     assert card.description == "b → τ"
+
+
+IMAGES = """
+name = "net"
+[data]
+file = "digits"
+content = "images"
+inputs = "unscaled"
+[model]
+layers = [{ kind = "conv", filters = 4, kernel = 3 }, { kind = "flatten" }, { kind = "dense", units = 8 }]
+[quantisation]
+weight = { bits = 6 }
+bias = { bits = 6 }
+activation = { bits = 6, integer = 1 }
+input = { bits = 5, integer = 1, signed = false }
+"""
+CONV, FLATTEN, DENSE = (
+    '{ kind = "conv", filters = 4, kernel = 3 }',
+    '{ kind = "flatten" }',
+    '{ kind = "dense", units = 8 }',
+)
+
+
+def test_a_card_of_a_cnn(write):
+    card = load_card(write(IMAGES))
+    assert [name for name, _ in card.model.named()] == ["conv_0", "flatten_1", "dense_2"]
+    assert card.model.takes_images
+    assert not card.quantisation.input.signed
+    assert load_card(write(CARD)).quantisation.input.signed
+    conv = card.model.layers[0]
+    assert (conv.stride, conv.padding, conv.weight, conv.bias, conv.activation) == (1, "valid", None, None, None)
+    assert (card.training.sparsity, card.training.augmentation.reflect) == (0.0, False)
+
+
+def test_hidden_units_are_dense_layers(write):
+    named = list(load_card(write(CARD.replace("[8]", "[8, 4]"))).model.named())
+    assert [(name, layer.units) for name, layer in named] == [("dense_0", 8), ("dense_1", 4)]
+    layers = 'layers = [{ kind = "dense", units = 8, weight = { bits = 3 } }]'
+    own = load_card(write(CARD.replace("hidden = [8]", layers))).model
+    assert not own.takes_images
+    assert own.layers[0].weight.bits == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (IMAGES.replace('"conv"', '"convolution"'), r"model.layers.0.kind = 'convolution'; did you mean 'conv'\? \(allowed: conv, pool, global_pool, flatten, dense\)"),
+        (IMAGES.replace('kind = "conv", ', ""), r"key 'model.layers.0.kind' is missing \(allowed: conv, "),
+        (IMAGES.replace("filters = 4", "filter = 4"), r"key 'model.layers.0 \(conv\).filters' is missing; unknown key 'model.layers.0 \(conv\).filter'; did you mean 'filters'\?"),
+        (IMAGES.replace("units = 8", "units = 0"), r"model.layers.2 \(dense\).units = 0: input should be greater than or equal to 1"),
+        (IMAGES.replace("kernel = 3", 'kernel = 3, padding = "full"'), r"model.layers.0 \(conv\).padding = 'full': input should be 'valid' or 'same'"),
+        (IMAGES.replace("kernel = 3", "kernel = 3, weight = { bitz = 3 }"), r"unknown key 'model.layers.0 \(conv\).weight.bitz'; did you mean 'bits'"),
+        (IMAGES.replace("kernel = 3", "kernel = 3, activation = { bits = 2, integer = 2 }"), r"activation of conv_0 = { bits = 2, integer = 2 } has no fractional bit"),
+        (IMAGES.replace("bits = 5, integer = 1", "bits = 1, integer = 1"), r"quantisation.input = { bits = 1, integer = 1 } has no fractional bit"),
+        (IMAGES.replace(f"{CONV}, {FLATTEN}", f"{FLATTEN}, {CONV}"), r"model: conv_1 stands behind flatten_0, where no image is left; move it before"),
+        (IMAGES.replace(f"{FLATTEN}, {DENSE}", f"{DENSE}, {FLATTEN}"), r"model: .*dense_1 stands behind conv_0, an image; put a flatten or global_pool layer between"),
+        (IMAGES.replace(f", {FLATTEN}, {DENSE}", ""), r"model: .*the logits stand behind conv_0, an image; put a flatten or global_pool layer between"),
+        (IMAGES.replace(FLATTEN, f"{FLATTEN}, {FLATTEN}"), r"flatten_2 stands behind flatten_1"),
+        (IMAGES.replace(CONV, '{ kind = "pool", function = "average" }'), r'pool_0 with function = "average" must stand behind a conv layer; put it there, or take "max"'),
+        (IMAGES.replace(CONV, '{ kind = "pool", size = 1 }'), r"model.layers.0 \(pool\).size = 1: input should be greater than or equal to 2"),
+        (IMAGES.replace("layers = ", "hidden = [8]\nlayers = "), r"model: give hidden \(units of dense layers\) or layers .*; both are given"),
+        (CARD.replace("hidden = [8]", ""), r"model: give hidden .*; neither is given"),
+        (IMAGES.replace("layers = ", "layers = 3 #"), r"model.layers = 3: input should be a valid list"),
+        (IMAGES.replace('content = "images"', ""), r"data.content is features, but the first layer is conv_0; allowed: a dense layer"),
+        (CARD.replace('"jets.h5"', '"jets.h5"\ncontent = "images"'), r"data.content is images, but the first layer is dense_0; allowed: a conv, pool"),
+        (IMAGES.replace('"unscaled"', '"scaled"'), r'data.inputs = "scaled" with images; allowed: "unscaled"'),
+        (CARD + "[training]\naugmentation = { reflect = true }\n", r'training.augmentation is for images, and data.content is "features"; remove it'),
+        (IMAGES + "[training]\naugmentation = { rotate = 3.0 }\n", r"unknown key 'training.augmentation.rotate'; did you mean 'rotation_deg'"),
+        (IMAGES + "[training]\naugmentation = { smear = 2.0 }\n", r"training.augmentation.smear = 2.0: input should be less than or equal to 1"),
+        (IMAGES + "[training]\nsparsity = 1.0\n", r"training.sparsity = 1.0: input should be less than 1"),
+        (IMAGES + "[training]\nsparsity_ramp = [0.5, 0.1]\n", r"training: sparsity_ramp = \[0.5, 0.1\] goes down"),
+        (IMAGES + "[training]\nsparsity_ramp = [0.5]\n", r"training.sparsity_ramp = \[0.5\]: list should have at least 2 items"),
+        (CARD.replace("weight = { bits = 6 }", "weight = { bits = 6, signed = false }"), r"unknown key 'quantisation.weight.signed'"),
+    ],
+)  # fmt: skip
+def test_errors_of_layers_name_the_layer(write, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_card(write(text))
+    assert "\n" not in str(caught.value)

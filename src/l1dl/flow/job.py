@@ -14,11 +14,13 @@ import numpy.typing as npt
 from l1dl.artifacts import digest_json, read_json
 from l1dl.card import BudgetCard, CosimCard, HlsCard, ModelCard, RtlCard
 from l1dl.data.dataset import Dataset, Split
-from l1dl.data.load import load_dataset
+from l1dl.data.load import load_card_data
 from l1dl.errors import InputError
+from l1dl.fixed import FixedSpec
 from l1dl.models.backend import import_keras
-from l1dl.models.scaler import Scaler, fit_scaler, fold_scaler
-from l1dl.train.train import TrainedModel, load_model, model_digest, model_inputs
+from l1dl.models.network import check_layers, input_spec
+from l1dl.models.scaler import Scaler, fold_scaler
+from l1dl.train.train import TrainedModel, card_scaler, load_model, model_digest, model_inputs
 
 
 @dataclass(frozen=True)
@@ -180,20 +182,20 @@ class CardJob(Job):
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set, read and checked when it is first needed."""
+        """The data set, read and checked, also against the layers, when it is first needed."""
         assert self.card is not None
-        data = self.card.data
-        return load_dataset(
-            self._directory / data.file,
-            features=data.features,
-            classes=data.classes,
-            labels=None if data.labels is None else self._directory / data.labels,
-        )
+        dataset = load_card_data(self.card.data, self._directory)
+        check_layers(self.card, dataset.shape)
+        return dataset
 
     @property
     def features(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the features."""
-        return self.dataset.features
+        """Names of the features, or of the pixels of an image: ``pixel_2_3_pt`` in row 2 and column 3."""
+        *place, _ = self.dataset.shape
+        if not place:
+            return self.dataset.features
+        pixels = ("_".join(map(str, index)) for index in np.ndindex(*place))
+        return tuple(f"pixel_{pixel}_{name}" for pixel in pixels for name in self.dataset.features)
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -201,9 +203,10 @@ class CardJob(Job):
         return self.dataset.classes
 
     @property
-    def scaler(self) -> Scaler:
-        """The scaling, fitted on the training split."""
-        return fit_scaler(self.dataset.part(Split.TRAIN)[0], self.dataset.features)
+    def scaler(self) -> Scaler | None:
+        """The scaling, fitted on the training split; None where there is none."""
+        assert self.card is not None
+        return card_scaler(self.card, self.dataset)
 
     def model(self) -> Any:
         """Return the trained quantised model, on the back end that trained it."""
@@ -238,14 +241,32 @@ class CardJob(Job):
                 "Inputs arrive scaled: the firmware takes (x - mean) / scale, which whoever feeds it must compute. "
                 "Mean and scale of each feature are in training.json.",
             )
-        from l1dl.models.mlp import input_spec
-
+        if self.scaler is None:
+            return (self._note_on_grid(input_spec(self.card)),)
         folded = fold_scaler(self.scaler, input_spec(self.card))
         exponents = np.log2(folded.scale)
         return (
             f"Inputs are the physical features: the firmware subtracts the mean and divides by a power of two "
             f"(2^{exponents.min():.0f} to 2^{exponents.max():.0f}, the nearest to the standard deviation) itself.",
         )
+
+    def _note_on_grid(self, port: FixedSpec) -> str:
+        """Say on which grid unscaled inputs arrive, and whether the input port holds it."""
+        said = f"Inputs arrive unscaled, and the input port takes them as {port}"
+        if self.dataset.pixels is None:
+            return f"{said}."
+        grid, beyond = self.dataset.pixels.grid, float(self.dataset.x.max()) - port.maximum_code * port.step
+        what = [
+            *(["rounds"] if port.fraction < grid.fraction else []),
+            *(
+                ["cuts off large ones"]
+                if beyond >= port.step or (beyond > 0 and port.fraction >= grid.fraction)
+                else []
+            ),
+        ]
+        if not what:
+            return f"{said}, which holds every pixel ({grid}) exactly."
+        return f"{said}. Pixels come as {grid}: the port {' and '.join(what)}, in training as in firmware."
 
 
 def _seeds_before(paths: Paths) -> int:

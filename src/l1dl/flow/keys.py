@@ -8,6 +8,7 @@ from typing import Any
 
 from l1dl.artifacts import digest_file, digest_json, digest_path
 from l1dl.errors import ToolMissingError
+from l1dl.flow.architectures import FILE as ARCHITECTURES
 from l1dl.flow.bench import Bench, versions
 from l1dl.flow.job import CardJob
 from l1dl.tools import find_tool
@@ -23,7 +24,7 @@ def _code_key(*parts: str) -> str:
     """Return a digest of l1dl's own source, so that a result of other code is never taken for one of this code."""
     root = Path(__file__).parents[1]
     files = [path for part in parts for path in sorted(root.joinpath(part).rglob("*")) or [root / f"{part}.py"]]
-    sources = [path for path in files if path.suffix in (".py", ".cpp", ".css", ".j2")]
+    sources = [path for path in files if path.suffix in (".py", ".cpp", ".h", ".css", ".j2")]
     return digest_json([[str(path.relative_to(root)), digest_file(path)] for path in sources])
 
 
@@ -40,7 +41,7 @@ def train_key(bench: Bench) -> Any:
     assert job.card is not None
     parts = [getattr(job.card, part).model_dump() for part in ("data", "model", "quantisation", "training")]
     return [
-        _code_key("metrics", "models", "train"),
+        _code_key("metrics", "data/augment", "models", "train"),
         parts,
         job.dataset.digest,
         job.seeds,
@@ -120,4 +121,5 @@ def synth_key(bench: Bench) -> Any:
 def report_key(bench: Bench) -> Any:
     """Return what the stage ``report`` depends on, as JSON."""
     stages = {name: record.key for name, record in bench.directory.stages().items() if name != "report"}
-    return [_code_key("metrics", "report"), stages, bench.job.settings.budget.model_dump(), versions()]
+    compared = digest_path(bench.paths.run / ARCHITECTURES)
+    return [_code_key("metrics", "report"), stages, compared, bench.job.settings.budget.model_dump(), versions()]

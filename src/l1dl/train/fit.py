@@ -20,6 +20,7 @@ from l1dl.artifacts import write_npz
 from l1dl.card import TrainingCard
 from l1dl.errors import InputError
 from l1dl.models.backend import import_keras
+from l1dl.train.pruning import is_final, sparsity_at, zeros_of
 from l1dl.train.runner import Arrays, Features, Labels, Runner, make_runner
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ CHECKPOINT_INTERVAL_S = 5.0
 """Time between two checkpoints, in s."""
 
 History = dict[str, list[float]]
+Changes = Callable[[int], Features]
+"""Called with the number of the epoch; returns the training features as they are in it."""
 Progress = Callable[[int, int, str], None]
 """Called with epochs done, epochs in all, and the state in words."""
 
@@ -41,7 +44,7 @@ class Fit:
     history
         Lists by epoch: ``loss``, ``validation_loss``, ``validation_accuracy``.
     best_epoch
-        Epoch (from 0) with the smallest validation loss; the model has its weights.
+        Epoch (from 0) with the smallest validation loss among those with the final sparsity; the model has its weights.
     jets_per_s
         Training rate, without compilation, validation and the epochs of an earlier process; NaN for one epoch.
     """
@@ -71,6 +74,7 @@ def fit(
     seed: int,
     checkpoint: Path,
     key: str,
+    changes: Changes | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Train `model` in place and leave the weights of its best epoch in it.
@@ -78,15 +82,17 @@ def fit(
     Parameters
     ----------
     model
-        A built ``keras.Model`` from features (N, F) to logits (N, C).
+        A built ``keras.Model`` from features (N, F) or images (N, H, W, C) to logits (N, K).
     training, validation
-        Features float32 (N, F) and class indices int64 (N,).
+        Features or images, float32, and class indices int64 (N,).
     seed
         Seed of the shuffling.
     checkpoint
         Where the state is kept while training; removed at the end.
     key
         Digest of everything that determines the result; a checkpoint of another key is not used.
+    changes
+        Returns the training features of each epoch, where augmentation changes them.
 
     Raises
     ------
@@ -102,13 +108,15 @@ def fit(
         0, {"loss": [], "validation_loss": [], "validation_accuracy": []}, -1, float("inf"), runner.weights()
     )
     seconds, epochs, saved = 0.0, 0, time.monotonic()
-    while done.epoch < settings.epochs and done.epoch - done.best_epoch <= settings.patience:
+    while done.epoch < settings.epochs and not _out_of_patience(done, settings):
         start = time.perf_counter()
-        loss = runner.run_epoch(done.epoch)
+        features = None if changes is None else changes(done.epoch)
+        zeros = zeros_of(model.trainable_variables, sparsity_at(settings, done.epoch)) if settings.sparsity else ()
+        loss = runner.run_epoch(done.epoch, features, zeros)
         if epochs:  # the first epoch compiles
             seconds += time.perf_counter() - start
         epochs += 1
-        _note(done, loss, runner)
+        _note(done, loss, runner, final=is_final(settings, done.epoch))
         if progress is not None:
             accuracy = done.history["validation_accuracy"][-1]
             progress(done.epoch, settings.epochs, f"loss {loss:.4f}, validation accuracy {accuracy:.4f}")
@@ -122,6 +130,11 @@ def fit(
     return Fit(done.history, done.best_epoch, jets / seconds if seconds > 0 else float("nan"))
 
 
+def _out_of_patience(done: _Progress, settings: TrainingCard) -> bool:
+    """Say whether too many epochs have passed since the best one, or since the sparsity is final."""
+    return is_final(settings, done.best_epoch) and done.epoch - done.best_epoch > settings.patience
+
+
 def _optimiser(settings: TrainingCard, steps: int) -> Any:
     keras = import_keras()
     rate: Any = settings.learning_rate
@@ -131,8 +144,8 @@ def _optimiser(settings: TrainingCard, steps: int) -> Any:
     return kinds[settings.optimiser](rate)
 
 
-def _note(done: _Progress, loss: float, runner: Runner) -> None:
-    """Validate after an epoch, and keep the weights if they are the best so far."""
+def _note(done: _Progress, loss: float, runner: Runner, *, final: bool) -> None:
+    """Validate after an epoch, and keep the weights if they are the best so far and have the `final` sparsity."""
     validation_loss, accuracy = runner.evaluate()
     if not (math.isfinite(loss) and math.isfinite(validation_loss)):
         msg = (
@@ -143,7 +156,7 @@ def _note(done: _Progress, loss: float, runner: Runner) -> None:
     done.history["loss"].append(loss)
     done.history["validation_loss"].append(validation_loss)
     done.history["validation_accuracy"].append(accuracy)
-    if validation_loss < done.best_loss:
+    if final and validation_loss < done.best_loss:
         done.best_loss, done.best_epoch, done.best = validation_loss, done.epoch, runner.weights()
     done.epoch += 1
 

@@ -6,23 +6,36 @@ function, so that Python is entered once per epoch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from l1dl.models.backend import import_keras
+from l1dl.train.pruning import mask
 
 Arrays = list[npt.NDArray[Any]]
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
+BLOCK_VALUES = 1 << 20
+"""Most input values that are evaluated together."""
+
 
 class Runner(Protocol):
     """A model with its optimiser and data, ready to be trained epoch by epoch."""
 
-    def run_epoch(self, epoch: int) -> float:
-        """Train for one epoch and return the mean loss; the shuffling depends on seed and epoch only."""
+    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
+        """Train for one epoch and return the mean loss; the shuffling depends on seed and epoch only.
+
+        Parameters
+        ----------
+        features
+            Take these in place of the features of the training split, as augmentation wants it.
+        zeros
+            Number of weights of each trainable variable that are zero from the start of this epoch; none if empty.
+        """
 
     def evaluate(self) -> tuple[float, float]:
         """Return loss and accuracy on the validation split."""
@@ -55,7 +68,7 @@ def make_runner(
     optimiser
         A ``keras.optimizers.Optimizer``, not yet built.
     training, validation
-        Features (N, F) and class indices (N,).
+        Features (N, F) or images (N, H, W, C), and class indices (N,).
     batch_size
         Jets in a batch; a training set smaller than that is one batch.
     """
@@ -64,6 +77,20 @@ def make_runner(
     batch_size = min(batch_size, len(training[0]))
     kind = JaxRunner if keras.backend.backend() == "jax" else TensorFlowRunner
     return kind(model, optimiser, training, validation, batch_size, seed)
+
+
+def _blocks(x: Features) -> Iterator[slice]:
+    """Yield the events of a split in blocks that a device evaluates at once."""
+    size = max(1, BLOCK_VALUES // int(np.prod(x.shape[1:])))
+    for start in range(0, len(x), size):
+        yield slice(start, min(start + size, len(x)))
+
+
+def _mean(parts: Sequence[tuple[slice, tuple[Any, Any]]]) -> tuple[float, float]:
+    """Return loss and accuracy of all blocks together."""
+    weights = [block.stop - block.start for block, _ in parts]
+    loss, accuracy = (np.average([float(part[index]) for _, part in parts], weights=weights) for index in (0, 1))
+    return float(loss), float(accuracy)
 
 
 class JaxRunner:
@@ -84,44 +111,57 @@ class JaxRunner:
         self._variables = (model.trainable_variables, model.non_trainable_variables, optimiser.variables)
         self._model = model
         self._state: Any = tuple([variable.value for variable in group] for group in self._variables)
-        x, y = (jax.device_put(part) for part in training)
-        x_validation, y_validation = (jax.device_put(part) for part in validation)
-        batches = len(training[0]) // batch_size
+        self._training = tuple(jax.device_put(part) for part in training)
+        self._validation = [
+            (block, [jax.device_put(part[block]) for part in validation]) for block in _blocks(validation[0])
+        ]
+        size, batches = len(training[0]), len(training[0]) // batch_size
 
         def loss_of(trainable: Any, fixed: Any, features: Any, labels: Any, *, learning: bool) -> Any:
             logits, fixed = model.stateless_call(trainable, fixed, features, training=learning)
             chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
             return -jnp.mean(chosen), (fixed, logits)
 
-        def step(state: Any, chosen: Any) -> Any:
+        def step_of(state: Any, features: Any, labels: Any) -> Any:
             trainable, fixed, optimiser_variables = state
             gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, (fixed, _)), gradients = gradient_of(trainable, fixed, x[chosen], y[chosen], learning=True)
+            (loss, (fixed, _)), gradients = gradient_of(trainable, fixed, features, labels, learning=True)
             trainable, optimiser_variables = optimiser.stateless_apply(optimiser_variables, gradients, trainable)
             return (trainable, fixed, optimiser_variables), loss
 
-        def run(state: Any, epoch: Any) -> Any:
+        def run(state: Any, epoch: Any, x: Any, y: Any, zeros: Any) -> Any:
+            masks = [None if count is None else mask(part, count) for part, count in zip(state[0], zeros, strict=True)]
+
+            def masked(state: Any) -> Any:
+                kept = [part if one is None else part * one for part, one in zip(state[0], masks, strict=True)]
+                return (kept, *state[1:])
+
+            def step(state: Any, chosen: Any) -> Any:
+                state, loss = step_of(state, x[chosen], y[chosen])
+                return masked(state), loss
+
             key = jax.random.fold_in(jax.random.key(seed), epoch)
-            order = jax.random.permutation(key, len(x))[: batches * batch_size].reshape(batches, batch_size)
-            state, losses = jax.lax.scan(step, state, order)
+            order = jax.random.permutation(key, size)[: batches * batch_size].reshape(batches, batch_size)
+            state, losses = jax.lax.scan(step, masked(state), order)
             return state, jnp.mean(losses)
 
-        def evaluate(state: Any) -> Any:
-            loss, (_, logits) = loss_of(state[0], state[1], x_validation, y_validation, learning=False)
-            return loss, jnp.mean(jnp.argmax(logits, axis=1) == y_validation)
+        def evaluate(state: Any, x: Any, y: Any) -> Any:
+            loss, (_, logits) = loss_of(state[0], state[1], x, y, learning=False)
+            return loss, jnp.mean(jnp.argmax(logits, axis=1) == y)
 
         self._run = jax.jit(run)
         self._evaluate = jax.jit(evaluate)
 
-    def run_epoch(self, epoch: int) -> float:
+    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
         """Train for one epoch and return the mean loss."""
-        self._state, loss = self._run(self._state, epoch)
+        x, y = self._training
+        counts = [count or None for count in zeros] or [None] * len(self._variables[0])
+        self._state, loss = self._run(self._state, epoch, x if features is None else features, y, counts)
         return float(loss)
 
     def evaluate(self) -> tuple[float, float]:
         """Return loss and accuracy on the validation split."""
-        loss, accuracy = self._evaluate(self._state)
-        return float(loss), float(accuracy)
+        return _mean([(block, self._evaluate(self._state, *part)) for block, part in self._validation])
 
     def get_state(self) -> Arrays:
         """Return every variable of model and optimiser."""
@@ -159,46 +199,57 @@ class TensorFlowRunner:
 
         self._model = model
         self._variables = [*model.variables, *optimiser.variables]
+        self._trainable = model.trainable_variables
         self._size, self._batch_size, self._seed = len(training[0]), batch_size, seed
-        x, y = tf.constant(training[0]), tf.constant(training[1])
-        x_validation, y_validation = tf.constant(validation[0]), tf.constant(validation[1])
+        self._training = tuple(tf.constant(part) for part in training)
+        self._validation = [
+            (block, [tf.constant(part[block]) for part in validation]) for block in _blocks(validation[0])
+        ]
 
         def loss_of(features: Any, labels: Any, *, learning: bool) -> Any:
             logits = model(features, training=learning)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
             return tf.reduce_mean(losses), logits
 
-        def run(order: Any) -> Any:
+        def run(order: Any, x: Any, y: Any, zeros: Any) -> Any:
             total = tf.constant(0.0)
+            pruned = zip(model.trainable_variables, zeros, strict=True)
+            masks = [(variable, mask(variable.value, count)) for variable, count in pruned if count is not None]
+            for variable, kept in masks:
+                variable.assign(variable.value * kept)
             for chosen in order:
                 with tf.GradientTape() as tape:
                     loss, _ = loss_of(tf.gather(x, chosen), tf.gather(y, chosen), learning=True)
                 gradients = tape.gradient(loss, model.trainable_variables)
                 optimiser.apply(gradients, model.trainable_variables)
+                for variable, kept in masks:
+                    variable.assign(variable.value * kept)
                 total += loss
             return total / tf.cast(len(order), tf.float32)
 
-        def evaluate() -> Any:
-            loss, logits = loss_of(x_validation, y_validation, learning=False)
-            right = tf.argmax(logits, axis=1) == y_validation
+        def evaluate(x: Any, y: Any) -> Any:
+            loss, logits = loss_of(x, y, learning=False)
+            right = tf.argmax(logits, axis=1) == y
             return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
         self._run = tf.function(run, jit_compile=True)
         self._evaluate = tf.function(evaluate, jit_compile=True)
 
-    def run_epoch(self, epoch: int) -> float:
+    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
         """Train for one epoch and return the mean loss."""
         import tensorflow as tf
 
         order = np.random.default_rng([self._seed, epoch]).permutation(self._size)
         batches = self._size // self._batch_size
         order = order[: batches * self._batch_size].reshape(batches, self._batch_size)
-        return float(self._run(tf.constant(order, dtype=tf.int32)))
+        x, y = self._training
+        x = x if features is None else tf.constant(features)
+        counts = [tf.constant(count) if count else None for count in zeros] or [None] * len(self._trainable)
+        return float(self._run(tf.constant(order, dtype=tf.int32), x, y, counts))
 
     def evaluate(self) -> tuple[float, float]:
         """Return loss and accuracy on the validation split."""
-        loss, accuracy = self._evaluate()
-        return float(loss), float(accuracy)
+        return _mean([(block, self._evaluate(*part)) for block, part in self._validation])
 
     def get_state(self) -> Arrays:
         """Return every variable of model and optimiser."""

@@ -14,16 +14,20 @@ import numpy as np
 
 from l1dl.artifacts import atomic_path, digest_bytes, digest_json, storage_error, write_json, write_npz
 from l1dl.card import ModelCard
+from l1dl.data.augment import Augmentation, augment
 from l1dl.data.dataset import Dataset, Split
 from l1dl.errors import InputError
 from l1dl.models.backend import devices, import_keras, predict_arrays, quiet_stderr
 from l1dl.models.load import load_any
-from l1dl.models.mlp import build_float, build_quantised
+from l1dl.models.network import build_float, build_quantised, check_layers
 from l1dl.models.scaler import Scaler, fit_scaler
-from l1dl.train.fit import Fit, fit
+from l1dl.train.fit import Changes, Fit, fit
 from l1dl.train.metrics import Scores, accuracy, macro_auc
 
-BUILDERS: dict[str, Callable[[ModelCard, Scaler, int], Any]] = {"float": build_float, "quantised": build_quantised}
+BUILDERS: dict[str, Callable[[ModelCard, Scaler | None, tuple[int, ...], int], Any]] = {
+    "float": build_float,
+    "quantised": build_quantised,
+}
 """The two models of a card, in the order of their training."""
 
 Progress = Callable[[str, int, int, str], None]
@@ -38,7 +42,7 @@ class TrainedModel:
     ----------
     directory
         Holds ``float.keras``, ``quantised.keras``, ``training.json`` (history, rates, figures of all
-        seeds, scaler) and ``scores.npz`` (labels and logits of the test split).
+        seeds, scaler, share of zero weights) and ``scores.npz`` (labels and logits of the test split).
     """
 
     directory: Path
@@ -81,12 +85,13 @@ def train_model(
     if seeds < 1:
         msg = f"seeds = {seeds} is not allowed; give 1 or more"
         raise InputError(msg)
+    check_layers(card, dataset.shape)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(directory, error) from error
     import_keras(card.training.backend)
-    scaler = fit_scaler(dataset.part(Split.TRAIN)[0], dataset.features)
+    scaler = card_scaler(card, dataset)
     labels = dataset.part(Split.TEST)[1]
     scores: dict[str, Any] = {"labels": labels}
     facts: dict[str, Any] = {
@@ -96,7 +101,7 @@ def train_model(
         "features": list(dataset.features),
         "classes": list(dataset.classes),
         "data": {"source": dataset.source, "digest": dataset.digest},
-        "scaler": scaler.to_json(),
+        **({} if scaler is None else {"scaler": scaler.to_json()}),
         "models": {},
     }
     result = TrainedModel(directory)
@@ -115,9 +120,16 @@ def train_model(
     return result
 
 
-def model_inputs(card: ModelCard, scaler: Scaler, x: Any) -> Any:
+def card_scaler(card: ModelCard, dataset: Dataset) -> Scaler | None:
+    """Return the scaling, fitted on the training split; None where the card asks for none."""
+    if card.data.inputs == "unscaled":
+        return None
+    return fit_scaler(dataset.part(Split.TRAIN)[0], dataset.features)
+
+
+def model_inputs(card: ModelCard, scaler: Scaler | None, x: Any) -> Any:
     """Return what reaches the model's input: the features, or the scaled ones where the card says so."""
-    return scaler.apply(x) if card.data.inputs == "scaled" else x
+    return scaler.apply(x) if scaler is not None and card.data.inputs == "scaled" else x
 
 
 def predict(model: Any, x: Any, batch_size: int = 16384) -> Scores:
@@ -178,7 +190,7 @@ def model_digest(path: Path) -> str:
 def _train_one(
     card: ModelCard,
     kind: str,
-    scaler: Scaler,
+    scaler: Scaler | None,
     dataset: Dataset,
     seed: int,
     directory: Path,
@@ -188,7 +200,8 @@ def _train_one(
     keras = import_keras()
     with quiet_stderr():  # it imports TensorFlow where that is installed
         keras.utils.set_random_seed(seed)
-    model = BUILDERS[kind](card, scaler, len(dataset.classes))
+    model = BUILDERS[kind](card, scaler, dataset.shape, len(dataset.classes))
+    settings = card.training if kind == "quantised" else card.training.model_copy(update={"sparsity": 0.0})
     parts = {}
     for split in Split:
         x, y = dataset.part(split)
@@ -197,13 +210,23 @@ def _train_one(
         model,
         parts[Split.TRAIN],
         parts[Split.VALIDATION],
-        card.training,
+        settings,
         seed=seed,
         checkpoint=directory / f"{kind}-seed{seed}.checkpoint.npz",
         key=digest_json([_training_settings(card), dataset.digest, seed, keras.__version__]),
+        changes=_changes(card, dataset, seed),
         progress=None if progress is None else lambda *state: progress(f"{kind}, seed {seed}", *state),
     )
     return model, fitted, predict(model, parts[Split.TEST][0])
+
+
+def _changes(card: ModelCard, dataset: Dataset, seed: int) -> Changes | None:
+    """Return what yields the augmented training images of an epoch; None where the card asks for none."""
+    settings = Augmentation(**card.training.augmentation.model_dump())
+    if not settings.changes:
+        return None
+    images = dataset.part(Split.TRAIN)[0]
+    return lambda epoch: augment(images, settings, np.random.default_rng([seed, epoch]), dataset.pixels)
 
 
 def _training_settings(card: ModelCard) -> list[Any]:
@@ -218,4 +241,16 @@ def _facts(model: Any, fitted: Fit) -> dict[str, Any]:
         "best_epoch": fitted.best_epoch,
         "jets_per_s": None if np.isnan(fitted.jets_per_s) else fitted.jets_per_s,
         "history": fitted.history,
+        **({"sparsity": sparsity} if (sparsity := zero_weights(model)) else {}),
     }
+
+
+def zero_weights(model: Any) -> dict[str, float]:
+    """Return layer → share of its quantised weights that are zero, for the layers with quantised kernels."""
+    found = {}
+    for layer in model.layers:
+        quantiser = getattr(layer, "kernel_quantizer_internal", None)
+        if quantiser is not None:
+            kernel = np.asarray(import_keras().ops.convert_to_numpy(quantiser(layer.kernel)))
+            found[layer.name] = float(np.mean(kernel == 0))
+    return found
