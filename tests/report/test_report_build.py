@@ -19,8 +19,8 @@ Maker = Callable[..., ReportInputs]
 
 KEYS = {
     "schema", "model", "agreement", "layers", "physics", "latency", "resources", "budget", "verdict", "cosim",
-    "profiles", "training", "history", "notes", "float_loss", "softmax", "timings_s", "versions", "digests",
-    "commands", "missing",
+    "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures",
+    "timings_s", "versions", "digests", "commands", "missing",
 }  # fmt: skip
 
 

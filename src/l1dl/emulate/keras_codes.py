@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from l1dl.convert.check import compared_layers
 from l1dl.convert.prepare import prepare
@@ -14,6 +15,7 @@ from l1dl.emulate.compare import NO_CODE
 from l1dl.fixed import Codes, FixedSpec, Values
 from l1dl.graph import FixedGraph
 from l1dl.models.backend import import_keras
+from l1dl.models.flat import flatten_model
 from l1dl.ports import Arrays, Ports, join, split
 
 
@@ -33,6 +35,17 @@ def exact_rows(values: Values, ports: Ports) -> Codes:
 def keras_outputs(model: Any, x: Arrays, graph: FixedGraph) -> Codes:
     """Return rows of the output codes of the Keras model for real inputs, one array for each input port."""
     return exact_rows(predict_rows(model, x, graph.input_ports), graph.output_ports)
+
+
+def within_vocabulary(model: Any, rows: Codes, graph: FixedGraph) -> npt.NDArray[np.bool_]:
+    """Say which rows of input codes Keras can compute: an embedding has no entry for numbers beyond its vocabulary."""
+    flat = flatten_model(model)
+    within = np.ones(len(rows), dtype=bool)
+    for index, part in enumerate(split(rows, graph.input_ports)):
+        for call in flat.consumers(index):
+            if call.kind == "Embedding":
+                within &= np.all(part.reshape(len(rows), -1) < int(call.options["input_dim"]), axis=1)
+    return within
 
 
 def keras_layers(model: Any, x: Arrays, graph: FixedGraph) -> dict[str, Codes]:

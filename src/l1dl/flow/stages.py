@@ -21,6 +21,7 @@ from l1dl.emulate.profile import LayerProfile, profile_layers
 from l1dl.errors import InputError
 from l1dl.fixed import Values
 from l1dl.flow import keys
+from l1dl.flow.architectures import read_architectures
 from l1dl.flow.bench import Bench, changed_by_hand, versions
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.graph import save_graph
@@ -122,7 +123,7 @@ def emulate_stage(bench: Bench) -> list[Path]:
     from l1dl.convert.convert import HlsProject
     from l1dl.convert.softmax import before_softmax, graph_before_softmax
     from l1dl.emulate.csim import Csim
-    from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+    from l1dl.emulate.keras_codes import exact_rows, keras_outputs, within_vocabulary
 
     job, emulator, graph = bench.job, bench.emulator, bench.graph
     bench.report("compiling the C++ of hls4ml", 0, 0)
@@ -138,11 +139,12 @@ def emulate_stage(bench: Bench) -> list[Path]:
     from_csim = exact_rows(real, graph.output_ports)
     bench.report("Keras and emulator", 0, 0)
     logits = graph_before_softmax(graph)
-    from_keras = keras_outputs(before_softmax(job.model()), _arguments(values), logits)
+    known = within_vocabulary(job.model(), rows, graph)
+    from_keras = keras_outputs(before_softmax(job.model()), _arguments(tuple(x[known] for x in values)), logits)
     with_keras = (
-        compare("keras_csim", from_keras, from_csim)
+        compare("keras_csim", from_keras, from_csim[known])
         if logits is graph
-        else compare("keras_emulator", from_keras, Emulator(logits).run(rows))
+        else compare("keras_emulator", from_keras, Emulator(logits).run(rows[known]))
     )
     agreements = (with_keras, compare("csim_emulator", from_csim, emulator.run(rows)))
     profiles = tuple(profile_layers(emulator, inputs))
@@ -299,6 +301,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         physics=physics,
         float_loss=_float_loss(bench, values),
         softmax=softmax,
+        architectures=read_architectures(paths.run, bench.graph),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,

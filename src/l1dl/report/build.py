@@ -54,6 +54,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "softmax": [vars(softmax) for softmax in inputs.softmax],
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
+        "architectures": [vars(architecture) for architecture in inputs.architectures],
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],
         "training": dict(inputs.training),

@@ -105,6 +105,38 @@ class SoftmaxAgreement:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """The network in one architecture.
+
+    Attributes
+    ----------
+    name
+        In words.
+    reason
+        Why there are no figures; empty where there are.
+    lut, ff, dsp, bram
+        Resources.
+    latency_cycles, latency_ns
+        From the first beat of an event to the last one of its result.
+    interval
+        Clock cycles between two events.
+    events
+        Events of the co-simulation, all of whose output codes were right.
+    """
+
+    name: str
+    reason: str
+    lut: int | None = None
+    ff: int | None = None
+    dsp: int | None = None
+    bram: int | None = None
+    latency_cycles: int | None = None
+    latency_ns: float | None = None
+    interval: int | None = None
+    events: int = 0
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """The results of all stages.
 
@@ -123,6 +155,8 @@ class ReportInputs:
         What fitted types cost, for each output; empty where the model was trained with its types.
     softmax
         What the tables of each final softmax cost; empty where none was kept.
+    architectures
+        The network in other architectures; empty where they were not compared.
     """
 
     graph: FixedGraph
@@ -143,3 +177,4 @@ class ReportInputs:
     notes: tuple[str, ...] = field(default=())
     float_loss: tuple[FloatLoss, ...] = field(default=())
     softmax: tuple[SoftmaxAgreement, ...] = field(default=())
+    architectures: tuple[Architecture, ...] = field(default=())
