@@ -204,8 +204,27 @@ def branches(seed: int) -> Any:
     return randomise(model, rng)
 
 
+def corners(seed: int) -> Any:
+    """What a random search found: a scaling on four axes, and functions that do nothing behind a matrix and a table."""
+    rng = np.random.default_rng(seed)
+    make = Layers(rng)
+    inputs = make.keras.Input((2, make.integer(1, 2), 3, make.integer(1, 2)), name="deep")
+    x = make.port("port", 4, 8)(inputs)
+    scaling = make.layers.BatchNormalization(epsilon=0.0, trainable=False, name="scaling")
+    x = make.act("scaled_act", signed=True)(scaling(x))
+    x = make.dense(2, "first")(make.layers.Flatten(name="flat")(x))
+    x = make.act("first_act", signed=True)(make.layers.Activation("linear", name="nothing")(x))
+    x = make.qkeras.QActivation(make.qkeras.quantized_tanh(5), name="tanh_act")(x)
+    x = make.dense(2, "logits")(make.layers.Activation("linear", name="nothing_again")(x))
+    model = randomise(make.keras.Model(inputs, x, name=f"corner{seed}"), rng)
+    channels = inputs.shape[-1]
+    scale, offset = 2.0 ** rng.integers(-1, 2, channels), rng.integers(-8, 9, channels) / 8
+    scaling.set_weights([scale, offset, np.zeros(channels), np.ones(channels)])
+    return model
+
+
 FAMILIES: dict[str, Callable[[int], Any]] = {
-    "dense": perceptron, "images": images, "lines": lines, "branches": branches,
+    "dense": perceptron, "images": images, "lines": lines, "branches": branches, "corners": corners,
 }  # fmt: skip
 """Name of a family → its function."""
 

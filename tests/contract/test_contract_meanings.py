@@ -124,6 +124,11 @@ class TestBranches(VerilogContract):
     """Merges, shared and nested layers, several inputs and outputs."""
 
 
+@pytest.mark.parametrize("case", [("corners", 1), ("corners", 2)], indirect=True, scope="class")
+class TestCorners(KerasContract):
+    """What a random search found."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [("dense", seed) for seed in range(10, 40)], indirect=True, scope="class")
 class TestManyDense(VerilogContract):

@@ -7,9 +7,11 @@ import pytest
 from keras_models import FAMILIES, random_inputs
 from support import need_packages
 
-from l1dl.convert.convert import input_ports
+from l1dl.convert.convert import convert_model, input_ports
 from l1dl.convert.prepare import prepare
 from l1dl.convert.reference import predict_rows
+from l1dl.emulate.engine import Emulator
+from l1dl.emulate.keras_codes import keras_outputs
 from l1dl.fixed import FixedSpec
 from l1dl.models.backend import import_keras, import_qkeras
 from l1dl.ports import as_rows, decode_rows, encode_rows, split
@@ -116,6 +118,21 @@ def test_inputs_are_quantised_before_they_are_moved():
     ]  # fmt: skip
     values = np.random.default_rng(1).normal(0, 1, (40, 2, 3)).astype(np.float32)  # off the grid
     np.testing.assert_array_equal(prepared.model.predict(values, verbose=0), model.predict(values, verbose=0))
+
+
+def test_permuted_numbers_of_entries_are_copied_first(tmp_path):
+    """hls4ml drops a ``Permute`` directly behind an input whose first size is 1."""
+    need_packages("hls4ml")
+    keras = import_keras()
+    source = keras.Input((1, 2, 3), dtype="int32", name="ids")
+    turned = keras.layers.Permute((1, 3, 2), name="turned")(source)
+    model = keras.Model(source, port(6, 0, "entries_act")(keras.layers.Embedding(8, 2, name="entries")(turned)))
+    graph = convert_model(model, tmp_path / "hls").graph
+    ids = np.random.default_rng(1).integers(0, 8, (60, 1, 2, 3))
+    emulator = Emulator(graph)
+    codes = emulator.run(emulator.encode([ids]))
+    np.testing.assert_array_equal(keras_outputs(model, [ids], graph), codes)
+    assert len(np.unique(codes, axis=0)) > 50
 
 
 def test_embeddings_have_an_entry_for_every_code():

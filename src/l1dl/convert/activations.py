@@ -56,7 +56,7 @@ def check_activation(where: str, layer: Any) -> None:
         check_quantiser(where, "activation", layer.activation, "activation")
     elif not (is_native(layer) or is_fused(layer)):
         msg = (
-            f"{where}: the function {_function(layer)} has no exact firmware by itself; "
+            f"{where}: the function {function_name(layer)} has no exact firmware by itself; "
             f"put a QActivation layer with {', '.join(NEAREST)}, or with a type that rounds to nearest, behind it, and "
             "nothing else"
         )
@@ -65,7 +65,7 @@ def check_activation(where: str, layer: Any) -> None:
 
 def is_native(layer: Any) -> bool:
     """Say whether firmware computes the function of an element-wise layer exactly."""
-    name, slope = _function(layer), _slope(layer)
+    name, slope = function_name(layer), _slope(layer)
     if name in ("linear", "relu", "relu1", "relu6"):
         return True
     if name not in ("leaky_relu", "prelu"):
@@ -78,7 +78,7 @@ def is_fused(layer: Any) -> bool:
     """Say whether the function of a layer becomes part of the truth tables of the quantisers behind it."""
     if type(layer).__name__ not in _LAYERS or _is_quantiser(layer) or is_native(layer) or _slope(layer).ndim:
         return False
-    if _function(layer) == "softmax":  # not element by element
+    if function_name(layer) == "softmax":  # not element by element
         return False
     readers = [node.operation for node in layer._outbound_nodes]
     return bool(readers) and all(_takes_floats(reader) or is_fused(reader) for reader in readers)
@@ -110,7 +110,7 @@ def _handle_function(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) 
     if _is_quantiser(layer):
         return _handle_quantiser(layer, inputs, outputs)
     install()
-    base, name = _base(layer, inputs, outputs), _function(layer)
+    base, name = _base(layer, inputs, outputs), function_name(layer)
     own = {"activation": "linear"} if is_fused(layer) else _own_form(layer, name, inputs[0].shape[1:])
     return ({"class_name": "Activation"} | base | own,)
 
@@ -118,7 +118,9 @@ def _handle_function(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) 
 def _own_form(layer: Any, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return hls4ml's attributes of a function."""
     own: dict[str, Any] = {"activation": name}
-    if name == "prelu":
+    if name == "linear":  # hls4ml would drop it behind a table or a matrix; it looks for the name in lower case
+        own["activation"] = "Linear"
+    elif name == "prelu":
         own |= {"class_name": "PReLU", "param_data": np.broadcast_to(_slope(layer), shape).copy()}
     elif name == "softmax":
         own |= {"class_name": "Softmax", "axis": -1, "n_outer": math.prod(shape[:-1]), "n_inner": 1}
@@ -201,7 +203,7 @@ def _is_quantiser(layer: Any) -> bool:
     return type(layer).__name__ == "Activation" and module.partition(".")[0] == "qkeras"
 
 
-def _function(layer: Any) -> str:
+def function_name(layer: Any) -> str:
     """Return hls4ml's name of a layer's function, or Keras's where hls4ml has none."""
     kind = type(layer).__name__
     if kind == "ReLU":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from l1dl.convert.activations import is_fused
 from l1dl.convert.prepare import Prepared
 from l1dl.convert.quantisers import Form, quantiser_form, quantiser_spec
-from l1dl.convert.support import kind_of, where_of
+from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec, decode
 from l1dl.graph import FixedGraph
@@ -107,11 +107,9 @@ def _check_geometry(layer: Any, group: Group) -> None:
 def same_padding(layer: Any) -> tuple[int, ...]:
     """Return what a layer adds before and after each axis of its input."""
     kernel = layer.kernel_size if hasattr(layer, "kernel_size") else layer.pool_size
-    pairs: list[int] = []
-    for size, length, step in zip(layer.input.shape[1:-1], kernel, layer.strides, strict=True):
-        total = max((-(-size // step) - 1) * step + length - size, 0) if layer.padding == "same" else 0
-        pairs += (length - 1, 0) if layer.padding == "causal" else (total // 2, total - total // 2)
-    return tuple(pairs)
+    if layer.padding == "same":
+        return same_ends(layer.input.shape[1:-1], kernel, layer.strides)
+    return tuple(end for length in kernel for end in ((length - 1, 0) if layer.padding == "causal" else (0, 0)))
 
 
 def _check_constants(layer: Any, node: Node) -> None:

@@ -21,6 +21,7 @@ from l1dl.convert.readers.common import spec_of
 from l1dl.convert.reference import predict_rows
 from l1dl.convert.scaling import short_scaling
 from l1dl.convert.softmax import PROBABILITY
+from l1dl.convert.stream import check_same_arithmetic, check_streamable
 from l1dl.convert.writer import Facts
 from l1dl.errors import ToolMissingError, UnsupportedError
 from l1dl.fixed import FixedSpec
@@ -71,6 +72,8 @@ def convert_model(
 ) -> Conversion:
     """Convert a QKeras model exactly.
 
+    The graph does not depend on ``settings.io_type``; a project with ``io_stream`` is proved to have its arithmetic.
+
     Parameters
     ----------
     model
@@ -95,15 +98,21 @@ def convert_model(
     if top in prepared.ports:
         msg = f"input {top!r} has the name of the firmware, which C++ does not allow; rename one of them"
         raise UnsupportedError(msg)
+    parallel = settings.model_copy(update={"io_type": "io_parallel"})
     with tempfile.TemporaryDirectory() as scratch, atomic_directory(directory) as project:
         bench = _write_test_bench(model, _ports_of(prepared), samples, Path(scratch))
-        model_graph = _run_hls4ml(prepared, project, top, settings, bench)
+        model_graph = _run_hls4ml(prepared, project, top, parallel, bench)
         facts = _find_facts(prepared, model_graph)
         if facts != Facts():
             prepared = prepare(model, facts)
-            model_graph = _run_hls4ml(prepared, project, top, settings, bench)
+            model_graph = _run_hls4ml(prepared, project, top, parallel, bench)
         graph = read_model_graph(model_graph, top)
         check_against_keras(prepared, graph)
+        if settings.io_type == "io_stream":
+            prepared = prepare(model, facts, stream=True)
+            check_streamable(prepared)
+            model_graph = _run_hls4ml(prepared, project, top, settings, bench)
+            check_same_arithmetic(model_graph, graph)
         _check_resolution(model_graph, settings)
         with _captured_output():
             model_graph.write()
@@ -202,6 +211,7 @@ def _find_facts(prepared: Prepared, model_graph: Any) -> Facts:
     scalings = {}
     for name, (layer, quantiser) in prepared.wide.items():
         node = model_graph.graph[name]
+        node = node if "scale" in node.weights else node.get_input_node()  # behind it the shape changes
         scale = np.asarray(node.weights["scale"].data, dtype=np.float64)
         scalings[name] = short_scaling(layer, quantiser, scale, spec_of(node.get_input_variable().type.precision))
     return Facts(frozenset(pools), scalings)

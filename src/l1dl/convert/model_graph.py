@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -29,9 +30,14 @@ def read_model_graph(model_graph: Any, name: str) -> FixedGraph:
     if io_type != "io_parallel":
         msg = f"hls4ml's io_type is {io_type!r}; the arithmetic of l1dl's graphs is that of io_parallel"
         raise UnsupportedError(msg)
+    return read_with(READERS, model_graph, name)
+
+
+def read_with(readers: Mapping[str, Callable[[Any], tuple[Node, ...]]], model_graph: Any, name: str) -> FixedGraph:
+    """Return the FixedGraph of an hls4ml ModelGraph as these readers, by hls4ml's class names, read it."""
     nodes: list[Node] = []
     for layer in model_graph.get_layers():
-        reader = READERS.get(layer.class_name)
+        reader = readers.get(layer.class_name)
         if reader is None:
             msg = f"hls4ml made a node {layer.name!r} of kind {layer.class_name}, which l1dl does not read"
             raise UnsupportedError(msg)

@@ -89,13 +89,15 @@ class _Flat:
         return [step for step in self.steps if name in step.sources]
 
 
-def prepare(model: Any, facts: Facts = Facts()) -> Prepared:  # noqa: B008  frozen
+def prepare(model: Any, facts: Facts = Facts(), *, stream: bool = False) -> Prepared:  # noqa: B008  frozen
     """Rewrite a Keras model for the conversion.
 
     Parameters
     ----------
     facts
         What an earlier conversion of the model found out.
+    stream
+        Write for ``io_stream``: with layers besides that only move values, where hls4ml's streams need them.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def prepare(model: Any, facts: Facts = Facts()) -> Prepared:  # noqa: B008  froz
     flat = _Flat()
     outputs = _flatten(model, None, flat)
     ports = {step.name: _port(model, step, flat) for step in flat.steps if step.kind == "InputLayer"}
-    writer = Writer(flat.name, facts)
+    writer = Writer(flat.name, facts, stream=stream)
     tensors: dict[str, Any] = {}
     inputs = []
     for step in flat.steps:
@@ -117,7 +119,7 @@ def prepare(model: Any, facts: Facts = Facts()) -> Prepared:  # noqa: B008  froz
         else:
             sources = [tensors[name] for name in step.sources]
             writer.name, writer.layer = step.name, step.layer
-            writer.readers = [reader.layer for reader in flat.readers(step.name)]
+            writer.readers = [] if step.name in outputs else [reader.layer for reader in flat.readers(step.name)]
             tensors[step.name] = RULES[step.kind](writer, step.layer, sources)
     results = _outputs(writer, [tensors[name] for name in outputs], inputs)
     prepared = keras.Model(_in_order(model, inputs), results, name=model.name)
@@ -218,15 +220,15 @@ def _first_quantisers(model: Any, name: str, flat: _Flat) -> Iterable[Step]:
 
 
 def _quantise_early(writer: Writer, tensor: Any, step: Step, flat: _Flat) -> Any:
-    """Quantise an input before the layers that only move its values, where the port does it."""
+    """Quantise an input before the layers that only move its values, where the port does it; copy a number."""
     readers = flat.readers(step.name)
     if all(reader.kind not in PRESERVING for reader in readers):
         return tensor
     while readers[0].kind in PRESERVING:
         readers = flat.readers(readers[0].name)
-    if readers[0].kind in EMBEDDING:
-        return tensor
     writer.name, writer.layer = step.name, step.layer
+    if readers[0].kind in EMBEDDING:
+        return writer.copy(tensor)  # hls4ml drops some permutations directly behind an input
     return writer.quantise(tensor, readers[0].layer.activation, part="quantised")
 
 

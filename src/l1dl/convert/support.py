@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from l1dl.errors import UnsupportedError
@@ -58,6 +59,15 @@ def kind_of(layer: Any) -> str:
 def where_of(layer: Any) -> str:
     """Return how errors call a layer."""
     return f"layer {layer.name!r} ({kind_of(layer)})"
+
+
+def same_ends(image: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    """Return what ``padding="same"`` adds before and after each axis: ``(before 0, after 0, before 1, after 1, …)``."""
+    ends: list[int] = []
+    for size, length, step in zip(image, kernel, strides, strict=True):
+        total = max((-(-size // step) - 1) * step + length - size, 0)
+        ends += (total // 2, total - total // 2)
+    return tuple(ends)
 
 
 def check_name(layer: Any) -> str:

@@ -40,20 +40,22 @@ class Writer:
         Returns a name that is not in use.
     facts
         What an earlier conversion found out.
+    stream
+        Write for ``io_stream``: values in packs of one pixel each.
 
     Attributes
     ----------
     name, layer
         The step that is being written.
     readers
-        The layers that read its result.
+        The layers that read its result; none for an output.
     wide
         Name of a normalisation that firmware cannot compute as Keras does → it and the quantiser behind it.
     """
 
-    def __init__(self, unique: Callable[[str], str], facts: Facts) -> None:
+    def __init__(self, unique: Callable[[str], str], facts: Facts, *, stream: bool = False) -> None:
         self._unique = unique
-        self.facts = facts
+        self.facts, self.stream = facts, stream
         self.wide: dict[str, tuple[Any, Any]] = {}
         self.name = ""
         self.layer: Any = None
@@ -84,12 +86,32 @@ class Writer:
 
     def reshape(self, source: Any, shape: Sequence[int], part: str = "") -> Any:
         """Return a tensor in another shape."""
+        if self.stream and not self._fits(source, shape, part):
+            row = {"target_shape": (1, math.prod(shape))}
+            source = self.add("Reshape", source, part=f"{part}packed", options=row)
         return self.add("Reshape", source, part=part, options={"target_shape": tuple(shape)})
+
+    def _fits(self, source: Any, shape: Sequence[int], part: str) -> bool:
+        """Say whether hls4ml's streams can change their shape at once.
+
+        They cut packs or join them, but do not cut and join. They pass on a vector in the packs of what it was, which
+        only a dense layer reads.
+        """
+        old, new = source.shape[-1], shape[-1]
+        if len(shape) > 1 or old == new:
+            return bool(old % new == 0 or new % old == 0)
+        return not part and [kind_of(reader) in ("QDense", "QDenseBatchnorm") for reader in self.readers] == [True]
 
     def quantise(self, source: Any, quantiser: Any, part: str = "") -> Any:
         """Return a tensor quantised."""
         name = self._unique(f"{self.name}_{part}") if part else self.name
         return import_qkeras().QActivation(quantiser, name=name)(source)
+
+    def pad(self, source: Any, ends: Sequence[int], part: str = "padded") -> Any:
+        """Return an image with zeros before and after each axis: ``(before 0, after 0, before 1, after 1, …)``."""
+        pairs = tuple((before, after) for before, after in zip(ends[::2], ends[1::2], strict=True))
+        options = {"padding": pairs if len(pairs) > 1 else pairs[0]}
+        return self.add(f"ZeroPadding{len(pairs)}D", source, part=part, options=options)
 
     def copy(self, source: Any) -> Any:
         """Return a copy of a tensor, which hls4ml keeps apart."""

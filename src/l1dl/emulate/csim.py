@@ -76,7 +76,7 @@ class Csim:
 
 
 def _arguments(project: HlsProject) -> list[str]:
-    """Return the macros that tell the driver where each port begins in the row of an event."""
+    """Return the macros that tell the driver where each port begins in the row of an event, and of streams."""
     places = []
     for pointer, ports in (("in", project.inputs), ("out", project.outputs)):
         start = 0
@@ -84,7 +84,9 @@ def _arguments(project: HlsProject) -> list[str]:
             places.append(f"{pointer} + {start}")
             start += port.size
     parameters = ",".join(["double*"] * len(places))
-    return [f"-DL1DL_PARAMETERS={parameters}", f"-DL1DL_ARGUMENTS={','.join(places)}"]
+    macros = [f"-DL1DL_PARAMETERS={parameters}", f"-DL1DL_ARGUMENTS={','.join(places)}"]
+    header = (project.directory / "firmware" / f"{project.top}.h").read_text(encoding="utf-8")
+    return [*macros, "-DL1DL_STREAMS"] if "hls::stream<" in header else macros
 
 
 def _build(project: HlsProject, work: Path, level: str) -> Path:

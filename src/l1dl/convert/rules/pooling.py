@@ -10,7 +10,7 @@ import numpy as np
 
 from l1dl.convert.quantisers import check_quantiser
 from l1dl.convert.rules.products import add_depthwise
-from l1dl.convert.support import kind_of, where_of
+from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.convert.writer import Writer, activate, linear_part
 from l1dl.errors import UnsupportedError
 from l1dl.models.backend import import_keras
@@ -22,19 +22,9 @@ def max_pool(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     source = sources[0]
     if writer.name in writer.facts.pad_pools:
         # hls4ml fills an unsigned type with half of its largest value; zero is the lowest one.
-        image = source.shape[1:-1]
-        before = [
-            (_same_padding(size, pool, step) // 2, -(-_same_padding(size, pool, step) // 2))
-            for size, pool, step in zip(image, layer.pool_size, layer.strides, strict=True)
-        ]
-        padding = tuple(before) if len(image) > 1 else before[0]
-        source = writer.add(f"ZeroPadding{len(image)}D", source, part="padded", options={"padding": padding})
+        source = writer.pad(source, same_ends(source.shape[1:-1], layer.pool_size, layer.strides))
         options["padding"] = "valid"
     return writer.add(kind_of(layer), source, options=options)
-
-
-def _same_padding(size: int, kernel: int, step: int) -> int:
-    return max((-(-size // step) - 1) * step + kernel - size, 0)
 
 
 def average_pool(writer: Writer, layer: Any, sources: list[Any]) -> Any:
@@ -88,8 +78,8 @@ def _plain_average(writer: Writer, layer: Any, source: Any, size: tuple[int, ...
 def _divides_exactly(image: Sequence[int], size: Sequence[int], strides: Sequence[int], padding: str) -> bool:
     """Say whether each window sees as many values as a power of two."""
     counts = np.ones(1, dtype=np.int64)
-    for length, pool, step in zip(image, size, strides, strict=True):
-        before = _same_padding(length, pool, step) // 2 if padding == "same" else 0
+    ends = same_ends(image, size, strides) if padding == "same" else (0, 0) * len(image)
+    for length, pool, step, before in zip(image, size, strides, ends[::2], strict=True):
         positions = -(-length // step) if padding == "same" else (length - pool) // step + 1
         start = np.arange(positions) * step - before
         counts = np.multiply.outer(counts, np.minimum(start + pool, length) - np.maximum(start, 0)).ravel()

@@ -9,7 +9,7 @@ import numpy as np
 
 from l1dl.convert.constants import affine_constants, check_scaling, kernel_and_bias, separable_kernels
 from l1dl.convert.quantisers import check_width, quantise_constants
-from l1dl.convert.support import kind_of, where_of
+from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.convert.writer import Writer, activate, is_active, linear_part, only_quantiser
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec
@@ -35,12 +35,23 @@ def _geometry(layer: Any) -> dict[str, Any]:
     return {"kernel_size": layer.kernel_size, "strides": layer.strides, "padding": layer.padding}
 
 
+def _padded(writer: Writer, source: Any, geometry: dict[str, Any], part: str) -> tuple[Any, dict[str, Any]]:
+    """Pad an image for ``io_stream``; where it has other readers, hls4ml would lead its own padding to one of them."""
+    if not writer.stream or geometry["padding"] != "same":
+        return source, geometry
+    ends = same_ends(source.shape[1:-1], geometry["kernel_size"], geometry["strides"])
+    if any(ends):
+        source = writer.pad(source, ends, f"{part}_padded" if part else "padded")
+    return source, geometry | {"padding": "valid"}
+
+
 def conv(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     """Add a convolution."""
     kernel, bias = kernel_and_bias(layer)
-    options = {**_geometry(layer), "filters": kernel.shape[-1]}
-    kind = f"Conv{kernel.ndim - 2}D"
-    result = writer.add(kind, sources[0], part=linear_part(layer), weights=[kernel, bias], options=options)
+    kind, part = f"Conv{kernel.ndim - 2}D", linear_part(layer)
+    source, geometry = _padded(writer, sources[0], _geometry(layer), part)
+    options = {**geometry, "filters": kernel.shape[-1]}
+    result = writer.add(kind, source, part=part, weights=[kernel, bias], options=options)
     return activate(writer, result, layer)
 
 
@@ -54,6 +65,7 @@ def depthwise(writer: Writer, layer: Any, sources: list[Any]) -> Any:
 def add_depthwise(writer: Writer, source: Any, kernel: Any, bias: Any, geometry: dict[str, Any], part: str) -> Any:
     """Add a depthwise convolution; hls4ml has those with one filter for each channel, others become full ones."""
     height, width, channels, multiplier = kernel.shape
+    source, geometry = _padded(writer, source, geometry, part)
     if multiplier == 1:
         return writer.add("DepthwiseConv2D", source, part=part, weights=[kernel, bias], options=geometry)
     full = np.zeros((height, width, channels, channels * multiplier))
@@ -106,9 +118,15 @@ def normalise(writer: Writer, layer: Any, sources: list[Any]) -> Any:
 
 def add_affine(writer: Writer, source: Any, scale: Any, offset: Any, part: str) -> Any:
     """Add ``source * scale + offset``."""
-    still, one = np.zeros_like(offset), np.ones_like(scale)
+    still, one, shape = np.zeros_like(offset), np.ones_like(scale), source.shape[1:]
     options = {"epsilon": 0.0, "trainable": False}
-    return writer.add("BatchNormalization", source, part=part, weights=[scale, offset, still, one], options=options)
+    deep = len(shape) > 3  # hls4ml has scalings on up to three axes; on more it reads beyond the constants
+    source = writer.reshape(source, (math.prod(shape[:-1]), shape[-1]), "flat") if deep else source
+    result = writer.add(
+        "BatchNormalization", source, part="scaled" if deep else part, weights=[scale, offset, still, one],
+        options=options,
+    )  # fmt: skip
+    return writer.reshape(result, shape, part) if deep else result
 
 
 def embedding_spec(layer: Any) -> FixedSpec:

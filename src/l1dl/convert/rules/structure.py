@@ -18,7 +18,8 @@ def merge(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     """Merge tensors element by element, two at a time."""
     kind, count = kind_of(layer), len(sources)
     shape = np.broadcast_shapes(*(tuple(source.shape[1:]) for source in sources))
-    sources = [_expand(writer, source, shape, index) for index, source in enumerate(sources)]
+    # In streams hls4ml broadcasts nothing at all.
+    sources = [_expand(writer, source, shape, index, wholly=writer.stream) for index, source in enumerate(sources)]
     if all(math.prod(source.shape[1:]) < math.prod(shape) for source in sources):
         sources[0] = _expand(writer, sources[0], shape, 0, wholly=True)
     if kind == "Average" and count > 2:
@@ -79,7 +80,7 @@ def reshape(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     """Add another shape."""
     source, shape = sources[0], layer.output.shape[1:]
     if len(shape) == 1 and kind_of(source._keras_history.operation) == "Permute":
-        # hls4ml would drop both layers before a dense one, and reorder its weights as for one certain permutation.
+        # hls4ml would drop the Permute, and reorder the weights of a dense layer behind as for one certain permutation.
         source = writer.copy(source)
     return writer.reshape(source, shape)
 
