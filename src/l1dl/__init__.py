@@ -9,6 +9,7 @@ The packages, in the order of the data:
 ``emulate``  the graph in exact NumPy, the C++ of hls4ml, and their comparison with Keras
 ``rtl``      the graph as pipelined Verilog
 ``cosim``    the Verilog in Verilator against the emulator, cycle by cycle
+``formal``   proof of the handshakes of streaming Verilog
 ``synth``    LUT, FF, DSP and BRAM from Yosys
 ``plugins``  l1dl as a back end of hls4ml and a tracer of alkaid
 ``report``   report.json and report.html

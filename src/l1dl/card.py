@@ -6,9 +6,10 @@ that names the key, what was given and what is allowed.
 
 from __future__ import annotations
 
+import json
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -412,13 +413,15 @@ class ModelCard(_Section):
         return self
 
 
-def load_card(path: Path) -> ModelCard:
+def load_card(path: Path, changes: Sequence[str] = ()) -> ModelCard:
     """Read and check a model card.
 
     Parameters
     ----------
     path
         The card, or the directory that holds it as ``model.toml``.
+    changes
+        Values that stand in place of the card's, each ``section.key=value`` as in TOML; a text needs no quotes.
 
     Raises
     ------
@@ -435,12 +438,36 @@ def load_card(path: Path) -> ModelCard:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"model card {path} cannot be read: {error}"
         raise InputError(msg) from None
+    for change in changes:
+        _merge(content, _read_change(change))
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors()[:5])
         msg = f"model card {path}: {problems}"
         raise InputError(msg) from None
+
+
+def _read_change(change: str) -> dict[str, typing.Any]:
+    """Return ``section.key=value`` as the nested tables that it stands for."""
+    key, separator, value = change.partition("=")
+    for text in (change, f"{key} = {json.dumps(value.strip())}") if separator else ():
+        try:
+            found: dict[str, typing.Any] = tomllib.loads(text)
+            return found
+        except tomllib.TOMLDecodeError:  # noqa: PERF203
+            continue
+    msg = f"--set {change!r} is not allowed; give SECTION.KEY=VALUE, e.g. rtl.architecture=stream"
+    raise InputError(msg)
+
+
+def _merge(content: dict[str, typing.Any], changes: Mapping[str, typing.Any]) -> None:
+    """Put values into nested tables."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            _merge(content[key], value)
+        else:
+            content[key] = value
 
 
 def _describe(problem: typing.Any) -> str:

@@ -210,3 +210,28 @@ def test_errors_of_layers_name_the_layer(write, text, message):
     with pytest.raises(InputError, match=message) as caught:
         load_card(write(text))
     assert "\n" not in str(caught.value)
+
+
+def test_values_in_place_of_the_cards(write):
+    path = write(CARD)
+    card = load_card(path, ["rtl.architecture=stream", "rtl.pixels_per_clock = 2", "cosim.random_vectors=7"])
+    assert (card.rtl.architecture, card.rtl.pixels_per_clock, card.cosim.random_vectors) == ("stream", 2, 7)
+    assert load_card(path).rtl.architecture == "parallel"
+    reused = load_card(path, ["rtl.architecture='stream'", "rtl.reuse_factor = {a = 3}"])
+    assert reused.rtl.reuse_factor == {"a": 3}
+    with pytest.raises(InputError, match=r"unknown key 'rtl.architectur'; did you mean 'architecture'"):
+        load_card(path, ["rtl.architectur=stream"])
+    with pytest.raises(InputError, match=r"--set 'stream' is not allowed; give SECTION.KEY=VALUE"):
+        load_card(path, ["stream"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("rtl.pixels_per_clock=2", "pixels_per_clock and reuse_factor are for architecture = 'stream'"),
+        ("rtl={architecture='stream', language='vhdl'}", "a streaming design is written in Verilog only"),
+    ],
+)
+def test_architectures_that_do_not_fit(write, change, text):
+    with pytest.raises(InputError, match=text):
+        load_card(write(CARD), [change])

@@ -13,7 +13,10 @@ import pytest
 import l1dl
 
 ROOT = Path(l1dl.__file__).parent
-ORDER = ("data", "models", "train", "convert", "emulate", "rtl", "cosim", "synth", "plugins", "report", "flow", "cli")
+ORDER = (
+    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "plugins", "report", "flow",
+    "cli",
+)  # fmt: skip
 BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
 HEAVY = (
     "tensorflow", "keras", "qkeras", "hls4ml", "jax", "pythia8mc", "fastjet", "matplotlib", "mplhep", "alkaid",

@@ -17,6 +17,10 @@ Hls = Annotated[
     typer.Option("--hls", help="Directory of the HLS project.", show_default="hls_projects/<name>, or OUT/hls"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run it even if it is up to date.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A value in place of the card's; may be repeated."),
+]
 Seeds = Annotated[
     int | None,
     typer.Option(
@@ -28,11 +32,15 @@ Seeds = Annotated[
 ]
 
 
+EXAMPLES = (
+    "Examples:  l1dl run models/jet_mlp   |   l1dl run models/jet_mlp --until rtl --out /tmp/try   |   "
+    "l1dl run models/jet_cnn --set rtl.architecture=stream --set hls.io_type=io_stream --out runs/jet_stream"
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Examples:  l1dl run models/jet_mlp   |   l1dl run models/jet_mlp --until rtl --out /tmp/try")(
-        run
-    )
+    app.command(epilog=EXAMPLES)(run)
 
 
 def run(
@@ -42,6 +50,7 @@ def run(
     hls: Hls = None,
     until: Annotated[str, typer.Option("--until", metavar="STAGE", help="Last stage.")] = "report",
     seeds: Seeds = None,
+    changes: Set = None,
     force: Force = False,
 ) -> int:
     """Run all stages: data, train, convert, emulate, rtl, cosim, synth, report.
@@ -49,7 +58,7 @@ def run(
     Finished stages are skipped while their inputs, settings and tools are unchanged, so that an
     interrupted run goes on where it stopped.
     """
-    return execute(context.obj, card, out, hls, until=until, seeds=seeds, force=force)
+    return execute(context.obj, card, out, hls, until=until, seeds=seeds, changes=changes or (), force=force)
 
 
 def execute(command: str, card: Path, out: Path | None, hls: Path | None, **options: Any) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from l1dl.cli.run import Card, Force, Hls, Out, Seeds, execute
+from l1dl.cli.run import Card, Force, Hls, Out, Seeds, Set, execute
 
 HELP = {
     "train": "Train the float reference and the quantised model of a card.",
@@ -33,9 +33,10 @@ def _train(
     out: Out = None,
     hls: Hls = None,
     seeds: Seeds = None,
+    changes: Set = None,
     force: Force = False,
 ) -> int:
-    return execute(context.obj, card, out, hls, until="train", seeds=seeds, force=force)
+    return execute(context.obj, card, out, hls, until="train", seeds=seeds, changes=changes or (), force=force)
 
 
 def _stage(name: str) -> Callable[..., int]:
@@ -44,8 +45,9 @@ def _stage(name: str) -> Callable[..., int]:
         card: Card,
         out: Out = None,
         hls: Hls = None,
+        changes: Set = None,
         force: Force = False,
     ) -> int:
-        return execute(context.obj, card, out, hls, only=name, force=force)
+        return execute(context.obj, card, out, hls, only=name, changes=changes or (), force=force)
 
     return command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from l1dl.card import load_card
@@ -18,6 +19,7 @@ __all__ = ["Outcome", "StageListener", "deploy", "run_card"]
 def run_card(
     card_path: Path,
     *,
+    changes: Sequence[str] = (),
     out: Path | None = None,
     hls: Path | None = None,
     until: str = "report",
@@ -34,6 +36,8 @@ def run_card(
     ----------
     card_path
         The card, or the directory that holds it as ``model.toml``.
+    changes
+        Values in place of the card's, each ``section.key=value``.
     out
         Run directory, ``runs/<name>`` by default.
     hls
@@ -60,13 +64,14 @@ def run_card(
     if seeds is not None and seeds < 1:
         msg = f"seeds = {seeds} is not allowed; give 1 or more"
         raise InputError(msg)
-    card = load_card(card_path)
+    card = load_card(card_path, changes)
     run = out or Path("runs") / card.name
     paths = Paths(run, hls or (run / "hls" if out else Path("hls_projects") / card.name))
     directory = card_path if card_path.is_dir() else card_path.parent
     job = CardJob(card, directory, paths, seeds)
     places = [("--out", out), ("--hls", hls)]
     options = [text for option, path in places if path is not None for text in (option, str(path))]
+    options += [text for change in changes for text in ("--set", change)]
 
     def advise(stage: str) -> str:
         return shlex.join(["l1dl", "run", str(card_path), "--until", stage, *options])
