@@ -75,6 +75,10 @@ class ModelJob(Job):
         """Return the quantised model."""
         return self._prepared.model
 
+    def float_model(self) -> Any | None:
+        """Return the model before types were fitted to it."""
+        return self._prepared.reference
+
     def inputs(self) -> Inputs:
         """Return the events of the proof."""
         return self._inputs

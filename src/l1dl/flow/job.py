@@ -143,6 +143,10 @@ class Job:
         """Return the outputs of the model before types were fitted to it, one array for each; None without a fit."""
         return None
 
+    def float_model(self) -> Any | None:
+        """Return the float reference, with layers of the same names; None without one."""
+        return None
+
     def logits(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the values of the only output as logits."""
         return values
@@ -213,6 +217,12 @@ class CardJob(Job):
         assert self.card is not None
         import_keras(self.card.training.backend)
         return load_model(self._paths.trained.model_path("quantised"))
+
+    def float_model(self) -> Any:
+        """Return the trained float reference."""
+        assert self.card is not None
+        import_keras(self.card.training.backend)
+        return load_model(self._paths.trained.model_path("float"))
 
     def inputs(self) -> Inputs:
         """Return the test split as it reaches the model."""

@@ -23,6 +23,7 @@ from l1dl.fixed import Values
 from l1dl.flow import keys
 from l1dl.flow.architectures import read_architectures
 from l1dl.flow.bench import Bench, changed_by_hand, versions
+from l1dl.flow.image_study import study_images
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.graph import save_graph
 from l1dl.models.backend import predict_arrays
@@ -302,6 +303,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         float_loss=_float_loss(bench, values),
         softmax=softmax,
         architectures=read_architectures(paths.run, bench.graph),
+        images=study_images(bench, truth, job.logits(values)),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,

@@ -6,9 +6,8 @@ fits a light and a dark page. Save a figure within `style`, or its fonts are not
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +15,15 @@ import numpy as np
 from l1dl.emulate.profile import LayerProfile
 from l1dl.metrics import Array, RocCurve, roc_auc, roc_curve
 from l1dl.report.format import NOTHING
+from l1dl.report.image_figures import image_figures
 from l1dl.report.inputs import Physics, ReportInputs
 from l1dl.report.physics import Evaluation, Scored, confusion_counts, evaluate
+from l1dl.report.style import INK, label, style
 from l1dl.synth.resources import Resources
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INK = "#1b2026"
-"""Colour of text and axes."""
 
 PALETTE = ("#3f7fe0", "#e8871e", "#d8324a", "#9a52b0", "#2a9d74", "#8a6d5a", "#0fa3b8", "#b8950f")
 """Colours that stand out on white and on black."""
@@ -35,34 +33,6 @@ MINUS = "\N{MINUS SIGN}"
 _POINTS = 250
 
 
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Apply the fonts and ticks of mplhep, at the size of the report, and restore what was set before."""
-    import matplotlib as mpl
-    import mplhep
-
-    settings: Any = {
-        **mplhep.style.ROOT,
-        "font.size": 13,
-        "axes.labelsize": "medium",
-        "legend.fontsize": 11,
-        "legend.title_fontsize": 11,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "axes.linewidth": 1.1,
-        "lines.linewidth": 1.7,
-        "xtick.major.size": 7,
-        "xtick.minor.size": 3.5,
-        "ytick.major.size": 7,
-        "ytick.minor.size": 3.5,
-        "axes.unicode_minus": True,
-        "svg.fonttype": "path",
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    }
-    with mpl.rc_context(settings):
-        yield
-
-
 def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
     """Return every figure for which there are data, by name, in the order of the report."""
     figures: dict[str, Figure | None] = {}
@@ -70,6 +40,8 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
         figures["roc"] = roc_figure(inputs.physics)
         figures["confusion"] = confusion_figure(inputs.physics)
         figures["logit_tails"] = tails_figure(inputs.physics)
+    if inputs.images is not None:
+        figures |= image_figures(inputs.images)
     weights = [profile for profile in inputs.profiles if profile.kind == "constant"]
     activations = [profile for profile in inputs.profiles if profile.kind != "constant"]
     figures["profile_weights"] = profile_figure(weights) if weights else None
@@ -100,7 +72,7 @@ def roc_figure(physics: Physics) -> Figure | None:
         handles = [Line2D([], [], color=INK, linestyle=lines[model]) for model in models]
         texts = [{"float": "float", "rtl": "hardware (RTL)"}[model] for model in models]
         axes.add_artist(axes.legend(handles, texts, loc="lower right"))
-        areas = [_area_label(evaluation, models, name, index) for name, index in signals]
+        areas = [_arealabel(evaluation, models, name, index) for name, index in signals]
         handles = [Line2D([], [], color=color) for color in _colors(len(signals))]
         axes.legend(handles, areas, loc="upper left", title=f"AUC: {' / '.join(_plain(model) for model in models)}")
         floor = min(np.count_nonzero(~evaluation.positive(index)) for _, index in signals)
@@ -129,7 +101,7 @@ def confusion_figure(physics: Physics) -> Figure | None:
             color = "#ffffff" if share > 0.5 else "#10141a"
             size_pt = min(13.0, 75 / size)
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=size_pt)
-        names = [_label(name) for name in evaluation.axis]
+        names = [label(name) for name in evaluation.axis]
         slanted: Any = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 6 else {}
         axes.set_xticks(np.arange(size) + 0.5, names, **slanted)
         axes.set_yticks(np.arange(size) + 0.5, names)
@@ -194,7 +166,7 @@ def profile_figure(profiles: Sequence[LayerProfile]) -> Figure:
         axes.set_xticks(_symlog_ticks(smallest, largest))
         axes.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_yticks(range(len(profiles)), [_label(profile.name) for profile in profiles])
+        axes.set_yticks(range(len(profiles)), [label(profile.name) for profile in profiles])
         axes.tick_params(axis="y", which="both", length=0)
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylim(len(profiles) - 0.4, -0.6)
@@ -209,7 +181,7 @@ def training_figure(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
     with style():
         figure, (loss, accuracy) = _panels(2, (6.4, 7.0), sharex=True)
         for (model, curves), color in zip(history.items(), _colors(len(history)), strict=True):
-            title = _label(titles.get(model, model))
+            title = label(titles.get(model, model))
             for key, line, what in (("loss", ":", "training"), ("validation_loss", "-", "validation")):
                 _curve(loss, curves.get(key, ()), line, color, f"{title}, {what}")
             _curve(accuracy, curves.get("validation_accuracy", ()), "-", color, title)
@@ -237,7 +209,7 @@ def resources_figure(resources: Resources) -> Figure:
             for shift, count in ((-0.19, stage.lut), (0.19, stage.ff)):
                 note = (f"{count:,}", (count, row + shift))
                 axes.annotate(*note, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9.5)
-        axes.set_yticks(rows, [_label(stage.name) for stage in stages])
+        axes.set_yticks(rows, [label(stage.name) for stage in stages])
         axes.tick_params(axis="y", which="both", length=0)
         axes.yaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -255,12 +227,6 @@ def _panels(rows: int, size: tuple[float, float], *, sharex: bool = False) -> tu
     return figure, list(figure.subplots(rows, 1, squeeze=False, sharex=sharex)[:, 0])
 
 
-def _label(name: str) -> str:
-    """Keep a name from being read as a formula, or hidden from a legend."""
-    plain = name.replace("$", r"\$")
-    return f" {plain}" if plain.startswith("_") else plain
-
-
 def _plain(model: str) -> str:
     return {"rtl": "RTL"}.get(model, model)
 
@@ -269,9 +235,9 @@ def _colors(count: int) -> list[str]:
     return [PALETTE[index % len(PALETTE)] for index in range(count)]
 
 
-def _area_label(evaluation: Evaluation, models: Mapping[str, Scored], name: str, index: int) -> str:
+def _arealabel(evaluation: Evaluation, models: Mapping[str, Scored], name: str, index: int) -> str:
     areas = [roc_auc(scored.probabilities[:, index], evaluation.positive(index)) for scored in models.values()]
-    return f"{_label(name)}: {' / '.join(f'{area.value:.4f}' for area in areas if area is not None)}"
+    return f"{label(name)}: {' / '.join(f'{area.value:.4f}' for area in areas if area is not None)}"
 
 
 def _thin(curve: RocCurve) -> list[int]:

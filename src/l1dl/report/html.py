@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from l1dl.report import format as formats
-from l1dl.report.figures import INK, MINUS, style
+from l1dl.report.build import LOGITS
+from l1dl.report.figures import MINUS
 from l1dl.report.judge import MEANINGS, comparison_title
 from l1dl.report.physics import MODELS
+from l1dl.report.style import INK, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,20 @@ CAPTIONS = {
         "Tails of the logits",
         "Above, all logits of the float model and of the RTL; below, their difference event by event. An overflow "
         "that hides in the accuracy shows here as an isolated bump.",
+    ),
+    "image_examples": (
+        "Images by class",
+        "Above, the mean of all test images of a class; below, the first of them. Colours go by the square root; channels are added up.",
+    ),
+    "image_filters": ("Filters of the first convolution", "As in the firmware; channels added up."),
+    "image_maps": (
+        "Feature maps",
+        "What these filters and the activation behind them make of the first test images: float model (upper rows) and "
+        "firmware (lower rows) of the same image, on one scale.",
+    ),
+    "image_correlation": (
+        "Where the image counts",
+        "Pearson's correlation of each pixel's intensity with each output of the firmware, over the test images.",
     ),
     "profile_weights": (
         "Weights against their types",
@@ -77,9 +93,12 @@ def render_html(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
         with_error=formats.with_error, comparison_title=comparison_title, signed=_signed, nothing=formats.NOTHING
     )
     drawn = {name: _figure(name, figure, Markup) for name, figure in figures.items()}
-    chain: list[dict[str, Any]] = [{"name": title, "comparison": None} for title in MEANINGS.values()]
-    for link, (name, outcome) in zip(chain[1:], report["agreement"].items(), strict=True):
-        link["comparison"] = {"name": name, **outcome}
+    # Where Keras was compared on what a softmax reads, it is no link of the chain of equal outputs.
+    links = [name for name in report["agreement"] if name != LOGITS]
+    titles = list(MEANINGS.values())[-len(links) - 1 :]
+    chain: list[dict[str, Any]] = [{"name": title, "comparison": None} for title in titles]
+    for link, name in zip(chain[1:], links, strict=True):
+        link["comparison"] = {"name": name, **report["agreement"][name]}
     return environment.get_template("report.html.j2").render(
         report=report,
         figures=drawn,

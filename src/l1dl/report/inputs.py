@@ -136,6 +136,52 @@ class Architecture:
     events: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """The maps of one layer for some events.
+
+    Attributes
+    ----------
+    layer
+        Its name.
+    real, firmware
+        Shape (events, rows, columns, maps), of the float model (None without one) and of the firmware.
+    """
+
+    layer: str
+    real: Scores | None
+    firmware: Scores
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStudy:
+    """What a network sees in its images; channels are added up.
+
+    Attributes
+    ----------
+    classes
+        Names of the classes of the events.
+    means, examples
+        Mean image and first image of each class, shape (classes, rows, columns).
+    filters
+        Filters of the first convolution, shape (filters, rows, columns); None without one.
+    maps
+        What these filters make of some events; None without one.
+    outputs
+        Names of the outputs.
+    correlation
+        Pearson's correlation of each pixel with each output of the firmware, shape (outputs, rows, columns).
+    """
+
+    classes: tuple[str, ...]
+    means: Scores
+    examples: Scores
+    filters: Scores | None
+    maps: FeatureMaps | None
+    outputs: tuple[str, ...]
+    correlation: Scores
+
+
 @dataclass(frozen=True)
 class ReportInputs:
     """The results of all stages.
@@ -157,6 +203,8 @@ class ReportInputs:
         What the tables of each final softmax cost; empty where none was kept.
     architectures
         The network in other architectures; empty where they were not compared.
+    images
+        What the network sees in its images; None where it reads none, or without labelled data.
     """
 
     graph: FixedGraph
@@ -178,3 +226,4 @@ class ReportInputs:
     float_loss: tuple[FloatLoss, ...] = field(default=())
     softmax: tuple[SoftmaxAgreement, ...] = field(default=())
     architectures: tuple[Architecture, ...] = field(default=())
+    images: ImageStudy | None = None
