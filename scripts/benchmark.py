@@ -2,7 +2,9 @@
 
 Sections: ``generation`` (ms a jet, share of Pythia), ``training`` (jets/s), ``verdict`` (seconds from a
 trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as
-ratios to the C++ of hls4ml). Machines are noisy: compare the ratios, which come from one run.
+ratios to the C++ of hls4ml), ``cnn`` (CPU time of tracing and of the simulator's build for convolutions,
+one image per clock, for each operation, as ratios to an MLP). Machines are noisy: compare the ratios,
+which come from one run.
 """
 
 from __future__ import annotations
@@ -140,6 +142,103 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
     }
 
 
+def cnn(events: int = 2000) -> dict[str, Any]:
+    """Trace and verilate a CNN with random weights, fully parallel, and an MLP to compare with."""
+    import numpy as np
+
+    from l1dl import Emulator, build_rtl, convert_model
+    from l1dl.cosim.protocol import stream
+    from l1dl.cosim.verilate import Simulation
+
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for kind, model in (("mlp", _random_mlp()), ("cnn", _random_cnn())):
+            work, steps = Path(name) / kind, {}
+            work.mkdir()
+            graph = convert_model(model, work / "hls").graph
+            design = _cpu_timed(steps, "trace_cpu_s", lambda graph=graph: build_rtl(graph))
+            make = (design.sources(), design.top, design.inputs, design.outputs, work)
+            simulation = _cpu_timed(steps, "verilator_cpu_s", lambda make=make: Simulation(*make))
+            rng = np.random.default_rng(1)
+            shape = (events, sum(port.size for port in graph.input_ports))
+            top = graph.input_ports[0].spec.maximum_code
+            codes = rng.integers(-top, top, shape, endpoint=True)
+            valid = stream(events, 64)
+            start = time.perf_counter()
+            same = np.array_equal(simulation.run(codes, valid).codes, Emulator(graph).run(codes))
+            assert same, "the RTL and the emulator disagree"
+            operations = sum(len(stage.ops) for stage in design.stages)
+            found[kind] = {
+                "operations": operations,
+                "estimated_luts": design.estimate.lut,
+                **steps,
+                "trace_us_per_operation": 1e6 * steps["trace_cpu_s"] / operations,
+                "verilator_us_per_operation": 1e6 * steps["verilator_cpu_s"] / operations,
+                "simulation_s": time.perf_counter() - start,
+            }
+    ratios = {
+        f"{step}_cnn_to_mlp": found["cnn"][f"{step}_us_per_operation"] / found["mlp"][f"{step}_us_per_operation"]
+        for step in ("trace", "verilator")
+    }
+    return {"events": events, **found, **ratios}
+
+
+def _random_mlp() -> Any:
+    from l1dl.models.backend import import_keras, import_qkeras
+
+    keras, qkeras = import_keras(), import_qkeras()
+    x = inputs = keras.Input((16,))
+    x = qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1))(x)
+    for units in (64, 32, 32):
+        x = _activated(_quantised(qkeras.QDense, 6, units)(x))
+    return _randomised(keras.Model(inputs, _quantised(qkeras.QDense, 6, 5)(x), name="mlp"))
+
+
+def _random_cnn() -> Any:
+    """Return a network for images of digits: two convolutions and a dense layer, with 4-bit weights."""
+    from l1dl.models.backend import import_keras, import_qkeras
+
+    keras, qkeras = import_keras(), import_qkeras()
+    x = inputs = keras.Input((8, 8, 1))
+    x = qkeras.QActivation(qkeras.quantized_bits(6, 1, alpha=1))(x)
+    x = _activated(_quantised(qkeras.QConv2D, 4, 4, 3)(x))
+    x = keras.layers.MaxPooling2D(2)(x)
+    x = _activated(_quantised(qkeras.QConv2D, 4, 8, 3)(x))
+    x = keras.layers.Flatten()(x)
+    return _randomised(keras.Model(inputs, _quantised(qkeras.QDense, 4, 10)(x), name="cnn"))
+
+
+def _quantised(layer: Callable[..., Any], bits: int, *arguments: int) -> Any:
+    from l1dl.models.backend import import_qkeras
+
+    quantisers = [import_qkeras().quantized_bits(bits, 0, alpha=1) for _ in range(2)]
+    return layer(*arguments, kernel_quantizer=quantisers[0], bias_quantizer=quantisers[1])
+
+
+def _activated(x: Any) -> Any:
+    from l1dl.models.backend import import_qkeras
+
+    qkeras = import_qkeras()
+    return qkeras.QActivation(qkeras.quantized_relu(6, 2))(x)
+
+
+def _randomised(model: Any) -> Any:
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        layer.set_weights([rng.normal(0, 0.35, value.shape) for value in layer.get_weights()])
+    return model
+
+
+def _cpu_timed(steps: dict[str, float], name: str, function: Callable[[], Any]) -> Any:
+    """Time a step in CPU seconds of this process and of the tools that it starts."""
+    start = sum(os.times()[:4])
+    result = function()
+    steps[name] = sum(os.times()[:4]) - start
+    return result
+
+
 def _trained(events: int) -> tuple[Any, Any]:
     """Return the trained flagship model, training it where it was not, and so many real events."""
     import numpy as np
@@ -177,6 +276,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "training": training,
     "verdict": verdict,
     "simulation": simulation,
+    "cnn": cnn,
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 
@@ -15,7 +16,7 @@ from l1dl.fixed import FixedSpec, Overflow, Rounding, decode, encode, requantise
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Activation, Affine, Dense, Function, Input, Node, Table, Window
 from l1dl.ports import decode_rows
-from l1dl.rtl import matrix
+from l1dl.rtl import matrix, passes
 from l1dl.rtl.lower import lower
 from l1dl.rtl.passes import exact_passes, lowest_bit
 from l1dl.rtl.project import build_rtl
@@ -224,6 +225,17 @@ def test_alkaid_is_left_as_it_was():
         lower(too_wide())
     assert before == (FVariable.quantize, FVariable.msb_mux, canon.canonicalize_msb_wraps, CombLogic.exec_op)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("net", [small_net, lambda: convolution(6, 2, 3)])
+def test_fast_symbols_change_no_program(net, monkeypatch):
+    graph = net()
+    fast = build_rtl(graph)
+    monkeypatch.setattr(passes, "fast_symbols", contextlib.nullcontext)
+    slow = build_rtl(graph)
+    assert fast.stages == slow.stages
+    assert fast.sources() == slow.sources()
+    assert sum(len(stage.ops) for stage in fast.stages) > 50
 
 
 def test_equal_operations_of_different_ranges_are_not_joined():

@@ -31,7 +31,8 @@ CAPTIONS = {
     ),
     "image_examples": (
         "Images by class",
-        "Above, the mean of all test images of a class; below, the first of them. Colours go by the square root; channels are added up.",
+        "Above, the mean of all test images of a class; below, the first of them. Colours go by the square root; "
+        "channels are added up.",
     ),
     "image_filters": ("Filters of the first convolution", "As in the firmware; channels added up."),
     "image_maps": (

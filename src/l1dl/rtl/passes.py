@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from l1dl.errors import UnsupportedError
+from l1dl.rtl.speed import fast_symbols, replaced
 
 _ADDED_BITS = 31
 """Bits of the constant that an addition of alkaid can hold, without the sign."""
@@ -25,6 +26,7 @@ _ADDITION = "cadd"
 _MUX, _LOOKUP = 6, 8
 
 
+@lru_cache(maxsize=1 << 16)
 def lowest_bit(value: float) -> int:
     """Return the exponent of the lowest bit of a double; 127 for zero, as alkaid has it."""
     if value == 0:
@@ -88,14 +90,8 @@ def exact_passes() -> Iterator[None]:
         (bit_oprs, "unary_bit_op", _exact_unary(bit_oprs.unary_bit_op)),
         *((module, "get_lsb_loc", lowest_bit) for module in (affine_interval, fixed_variable, tracer, canon)),
     ]
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replacements]
-    try:
-        for owner, name, value in replacements:
-            setattr(owner, name, value)
+    with replaced(replacements), fast_symbols():
         yield
-    finally:
-        for owner, name, value in originals:
-            setattr(owner, name, value)
 
 
 def _gather(signal: Any, gathered: dict[Any, Any]) -> None:
