@@ -77,7 +77,7 @@ def compare_architectures(
         say(name, "compiling")
         try:
             design = build_design(graph, settings)
-        except UnsupportedError as error:
+        except (InputError, UnsupportedError) as error:
             results.append(Architecture(name, str(error)))
             continue
         results.append(_measure(name, graph, design, run / "cache", lambda text, name=name: say(name, text)))  # type: ignore[misc]
