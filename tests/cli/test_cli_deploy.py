@@ -43,6 +43,11 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         ([MODEL, "--weights", WEIGHTS, "--name", "2 nets"], ["'2 nets'"]),
         ([MODEL, "--weights", WEIGHTS, "--clock", "-1"], ["clock_period_ns = -1"]),
         ([MODEL, "--weights", WEIGHTS, "--bits", "1"], ["--bits"]),
+        (
+            [MODEL, "--weights", WEIGHTS, "--architecture", "strem"],
+            ["architecture = 'strem'", "'parallel' or 'stream'"],
+        ),
+        ([MODEL, "--weights", WEIGHTS, "--pixels-per-clock", "2"], ["are for architecture = 'stream'"]),
         ([MODEL, "--weights", WEIGHTS, "--layer-bits", "hidden"], ["'hidden'", "LAYER=BITS"]),
         ([MODEL, "--weights", WEIGHTS, "--classes", "a,b"], ["2 class names", "3 outputs"]),
         ([MODEL, "--weights", WEIGHTS, "--until", "synht"], ["'synht'", "did you mean 'synth'?"]),
@@ -100,6 +105,18 @@ def test_a_softmax_is_kept_on_request(tmp_path: Path) -> None:
     assert 0 < softmax["maximum"] < 0.02
     areas = (report["physics"][model]["auc"]["macro"] for model in ("quantised", "rtl"))
     assert next(areas) == pytest.approx(next(areas), abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_published_network_streams(tmp_path: Path) -> None:
+    need_tools("cxx", "verilator", "yosys")
+    arguments = [DATA / "cnn.h5", "--out", tmp_path, "--architecture", "stream", "--random-vectors", "200"]
+    assert invoke(["deploy", *map(str, arguments)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdict"]["good"]
+    assert report["latency"]["initiation_interval"] == report["cosim"]["stream"]["frame_beats"] == 36
+    assert all(queue["highest"] <= queue["depth"] for queue in report["cosim"]["stream"]["queues"])
+    assert "line buffer of a" in (tmp_path / "rtl" / "interface.md").read_text()
 
 
 @pytest.mark.slow

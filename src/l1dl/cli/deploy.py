@@ -83,6 +83,16 @@ def deploy(
     part: Annotated[
         str | None, typer.Option("--part", help="FPGA part of the HLS project.", show_default="xcvu13p-flga2577-2-e")
     ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture", help="parallel: an event in each clock; stream: pixel by pixel.", show_default="parallel"
+        ),
+    ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option("--pixels-per-clock", min=1, help="Pixels that enter a streaming design with each clock."),
+    ] = None,
     random_vectors: Annotated[
         int, typer.Option("--random-vectors", min=0, help="Random events of the proof besides the given ones.")
     ] = 100_000,
@@ -121,7 +131,8 @@ def deploy(
         outcome = run_deploy(
             model, weights=weights, calibration=calibration, labels=labels, classes=_names(classes), name=name, out=out,
             keep_softmax=keep_softmax, fit=fit,
-            hls=_card(HlsCard, clock_period_ns=clock, part=part), rtl=_card(RtlCard, clock_period_ns=clock),
+            hls=_card(HlsCard, clock_period_ns=clock, part=part),
+            rtl=_card(RtlCard, clock_period_ns=clock, architecture=architecture, pixels_per_clock=pixels),
             cosim=_card(CosimCard, random_vectors=random_vectors),
             budget=_card(BudgetCard, max_latency_ns=max_latency, max_lut=max_lut),
             until=until, force=force, command=context.obj, report=shown.step, listen=shown.stage, advise=advise,
@@ -144,7 +155,9 @@ def _card(kind: type[Card], **values: Any) -> Card:
         return kind(**_given(values))
     except ValidationError as error:
         problem = error.errors()[0]
-        msg = f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        text = problem["msg"].removeprefix("Value error, ")
+        where = f"{problem['loc'][0]} = {problem['input']!r}: " if problem["loc"] else ""
+        msg = f"{where}{text[0].lower()}{text[1:]}"
         raise InputError(msg) from None
 
 
