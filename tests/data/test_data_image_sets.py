@@ -291,7 +291,9 @@ def test_cards_are_strict_about_images(tmp_path, line, message):
 
 
 def test_cards_take_images_as_they_are(tmp_path):
-    (tmp_path / "model.toml").write_text(card_text('content = "images"\ninputs = "unscaled"'))
+    text = card_text('content = "images"\ninputs = "unscaled"')
+    layers = 'layers = [{ kind = "flatten" }, { kind = "dense", units = 8 }]'
+    (tmp_path / "model.toml").write_text(text.replace("hidden = [8]", layers))
     card = load_card(tmp_path)
     assert (card.data.content, card.data.inputs) == ("images", "unscaled")
     assert load_card_data(card.data, tmp_path).shape == (8, 8, 1)
