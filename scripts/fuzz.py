@@ -20,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,29 +200,50 @@ def _listed(counts: Counter[str]) -> str:
 
 def fuzz(minutes: float, seed: int, out: Path, jobs: int) -> Summary:
     """Examine networks until the time is over, in the order of their seeds."""
-    end, summary = time.monotonic() + 60 * minutes, Summary(seed)
-    context, cache = multiprocessing.get_context("spawn"), tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    with cache, ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(cache.name,)) as pool:
-        pending: collections.deque[Future[Outcome]] = collections.deque()
-        try:
-            while time.monotonic() < end:
-                while len(pending) < 2 * jobs:
-                    pending.append(pool.submit(_work, seed))
-                    seed += 1
-                outcome = pending.popleft().result()
-                summary.add(outcome)
-                if outcome.state == "FAILS":
-                    path = out / f"case-{outcome.seed}.json"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(json.dumps(asdict(outcome), indent=2) + "\n")
-                    print(f"FAILS: {path}: {outcome.reason[:300]}", flush=True)
-                if summary.states.total() % 20 == 0:
-                    print(f"{dict(summary.states)}, last seed {outcome.seed}", flush=True)
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    summary = Summary(seed)
+    try:
+        for outcome in _outcomes(time.monotonic() + 60 * minutes, seed, jobs):
+            summary.add(outcome)
+            if outcome.state == "FAILS":
+                path = out / f"case-{outcome.seed}.json"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(asdict(outcome), indent=2) + "\n")
+                print(f"FAILS: {path}: {outcome.reason[:300]}", flush=True)
+            if summary.states.total() % 20 == 0:
+                print(f"{dict(summary.states)}, last seed {outcome.seed}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
     return summary
+
+
+def _outcomes(end: float, seed: int, jobs: int) -> Iterator[Outcome]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        while time.monotonic() < end:
+            pool, pending = _pool(jobs, cache), collections.deque[tuple[int, Future[Outcome]]]()
+            try:
+                while time.monotonic() < end:
+                    while len(pending) < 2 * jobs:
+                        pending.append((seed, pool.submit(_work, seed)))
+                        seed += 1
+                    yield pending[0][1].result()
+                    pending.popleft()
+            except BrokenProcessPool:
+                yield from (_alone(each, cache) for each, _ in pending)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(jobs: int, cache: str) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (cache,))
+
+
+def _alone(seed: int, cache: str) -> Outcome:
+    """Examine a network in a process of its own, after one of several networks has ended its process."""
+    with _pool(1, cache) as pool:
+        try:
+            return pool.submit(_work, seed).result()
+        except BrokenProcessPool:
+            return Outcome(seed, layers_of(seed), "FAILS", "the process died")
 
 
 def main() -> None:

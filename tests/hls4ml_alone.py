@@ -356,8 +356,8 @@ int main() {{ event(); {rest} return 0; }}
 _THREADS = "std::thread a(event), b(event); a.join(); b.join();"
 
 
-def checked(model_graph: Any, work: Path, checker: str, value: str, rest: str = "") -> list[str]:
-    """Run an event with a checker of the compiler, ``address`` or ``thread``; return the functions that it names.
+def run_event(model_graph: Any, work: Path, flags: list[str], value: str, rest: str = "") -> str:
+    """Compile a project, run an event, and return what the program writes to its standard error.
 
     Parameters
     ----------
@@ -375,8 +375,7 @@ def checked(model_graph: Any, work: Path, checker: str, value: str, rest: str = 
     text = _PROGRAM.format(arrays=" ".join(arrays), arguments=", ".join(each.name for each in variables), rest=rest)
     (directory / "main.cpp").write_text(text)
     arguments = [
-        "-std=c++17", "-O0", "-g1", "-w", "-pthread", f"-fsanitize={checker}",
-        *(["-fsanitize=bounds", "-fsanitize-recover=address"] if checker == "address" else []),
+        "-std=c++17", "-O0", "-g1", "-w", "-pthread", *flags,
         "-Ifirmware/ap_types", "-I.", f'-DWEIGHTS_DIR="{directory}/firmware/weights"', "main.cpp", "firmware/top.cpp",
         "-o", "main",
     ]  # fmt: skip
@@ -388,7 +387,14 @@ def checked(model_graph: Any, work: Path, checker: str, value: str, rest: str = 
     done = subprocess.run(
         ["./main"], cwd=directory, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
     )
-    reports = re.split(r"={10,}\n|(?=runtime error: index)", done.stderr)
+    return done.stderr
+
+
+def checked(model_graph: Any, work: Path, checker: str, value: str, rest: str = "") -> list[str]:
+    """Run an event with a checker of the compiler, ``address`` or ``thread``; return the functions that it names."""
+    bounds = ["-fsanitize=bounds", "-fsanitize-recover=address"] if checker == "address" else []
+    text = run_event(model_graph, work, [f"-fsanitize={checker}", *bounds], value, rest)
+    reports = re.split(r"={10,}\n|(?=runtime error: index)", text)
     functions = [re.search(r"nnet::(\w+)<", report) for report in reports]
     return sorted({function.group(1) for function in functions if function})
 
@@ -401,6 +407,13 @@ def checks(work: Path, checker: str) -> bool:
         run_tool(find_tool("cxx"), arguments, cwd=work, log=work / "empty.log", timeout_s=TIME_LIMIT_S)
         return subprocess.run([work / "empty"], capture_output=True, check=False).returncode == 0
     return False
+
+
+@case
+def rounded_away(work: Path) -> dict[str, Pair]:
+    model = alone(layers.Activation("linear", name="layer"), (1,))
+    model_graph = convert(model, work, x=result("ufixed<4,-6>"), layer=result("fixed<3,2,RND_CONV>"))
+    return {"rounded away": ("", run_event(model_graph, work, [], "0.001"))}
 
 
 @case

@@ -227,3 +227,40 @@ def skipping() -> FixedGraph:
     """Return a convolution whose result is added to its input."""
     nodes = convolution(channels=1)
     return net(*nodes, Merge("sum", ("conv", "image"), nodes[-1].shape, WIDE, Operation.ADD))
+
+
+def seen(name: str, source: Node, kernel: int) -> list[Node]:
+    """Return a square window around each pixel, and the sums of what it sees."""
+    taps, (*size, _) = f"{name}_taps", source.shape
+    edges = (kernel // 2,) * 4
+    return [
+        Window(taps, (source.name,), (*size, kernel**2, 1), CODE, (kernel, kernel), (1, 1), edges, 0),
+        Reduce(name, (taps,), (*size, 1), CODE, Reduction.SUM, (2,)),
+    ]
+
+
+def branching(size: int, kernels: tuple[int, int]) -> FixedGraph:
+    """Return the sum of what two windows of different size see of the same image."""
+    image = Input("image", (), (size, size, 1), CODE)
+    branches = [*seen("wide", image, kernels[0]), *seen("near", image, kernels[1])]
+    return net(image, *branches, Merge("sum", ("wide", "near"), image.shape, WIDE, Operation.ADD))
+
+
+def random_branches(seed: int, size: int = 6, nodes: int = 6) -> FixedGraph:
+    """Return a random network of windows and sums, all of whose images come together at the end."""
+    rng = np.random.default_rng(seed)
+    image = Input("image", (), (size, size, 1), CODE)
+    images, found = [image], [image]
+    for index in range(nodes):
+        first, second = (images[place] for place in rng.integers(0, len(images), 2))
+        if rng.random() < 0.6 or first is second:
+            found += seen(f"window{index}", first, int(rng.choice([3, 5])))
+        else:
+            found.append(Merge(f"sum{index}", (first.name, second.name), image.shape, CODE, Operation.ADD))
+        images.append(found[-1])
+    read = {name for node in found for name in node.inputs}
+    last, *others = [node for node in images if node.name not in read]
+    for index, other in enumerate(others):
+        last = Merge(f"end{index}", (last.name, other.name), image.shape, WIDE, Operation.ADD)
+        found.append(last)
+    return net(*found)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from graphs import random_rows
-from image_graphs import convolution, headed, net, random_image_graph, skipping
+from image_graphs import branching, convolution, headed, net, random_image_graph, skipping
 from support import need_packages, need_tools
 
 from l1dl.card import CosimCard
@@ -119,6 +119,26 @@ def test_a_queue_that_is_too_small_stops_the_design(work):
         StreamSimulation(small, work).run(rows_of(graph, 10))
     right = StreamSimulation(design, work).run(rows_of(graph, 10))
     assert right.levels[design.queues.index(deepest)] > 2
+
+
+@pytest.mark.slow
+def test_windows_that_step_on_by_themselves_stop_no_others(work):
+    graph = branching(16, (7, 3))
+    design = build_stream(graph)
+    rows, stalls = rows_of(graph, 300), (128, 128)
+    _run_all(StreamSimulation(design, work), rows, stalls)
+    # As deep as the queues must be if no window steps on by itself.
+    depths = {"wide to program5": 2, "near to program5": 37}
+    queues = tuple(replace(queue, depth=depths.get(queue.name, queue.depth)) for queue in design.queues)
+    assert queues != design.queues
+    small = StreamSimulation(replace(design, queues=queues), work)
+    with pytest.raises(MismatchError, match="the design stops"):
+        _run_all(small, rows, stalls)
+
+
+def _run_all(simulation, rows, stalls):
+    for seed in range(12):
+        simulation.run(rows, stalls=stalls, seed=seed)
 
 
 def test_a_wrong_last_beat_is_reported(work):

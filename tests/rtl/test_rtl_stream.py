@@ -11,19 +11,22 @@ from image_graphs import (
     CODE,
     WIDE,
     ImageGraph,
+    branching,
     convolution,
     headed,
     net,
+    random_branches,
     random_image_graph,
     skipping,
 )
 from stream_reference import run_plan
+from stream_tokens import stops
 from support import need_packages, small_net
 
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError, UnsupportedError
 from l1dl.nodes import Input, Merge, Operation, Reduce, Reduction, Window
-from l1dl.rtl.stream.depths import queue_depths
+from l1dl.rtl.stream.depths import least_depths, queue_depths
 from l1dl.rtl.stream.design import build_stream
 from l1dl.rtl.stream.plan import plan_stream
 from l1dl.rtl.stream.project import stream_files
@@ -130,6 +133,26 @@ def test_the_queue_of_a_skip_holds_what_the_window_waits_for():
     # A window of 3x3 with padding is complete one row and one pixel later: 7 beats; 2 more keep it flowing.
     assert sorted(depths[merging, place] for place in range(2))[-1] >= 7 + 2
     assert sorted(depths[merging, place] for place in range(2))[0] <= 4
+
+
+def test_designs_with_the_least_depths_never_stop():
+    stopped = 0
+    for seed in range(60):
+        plan = plan_stream(random_branches(seed))
+        depths = least_depths(plan)
+        assert not stops(plan, depths, frames=5, seed=seed), seed
+        stopped += stops(plan, {place: -(-depth // 2) for place, depth in depths.items()}, frames=5, seed=seed)
+    assert stopped > 20
+
+
+@pytest.mark.parametrize("kernels", [(5, 3), (7, 1), (3, 5)])
+def test_windows_that_step_on_by_themselves_stop_no_others(kernels):
+    plan = plan_stream(branching(7, kernels))
+    depths = least_depths(plan)
+    assert not any(stops(plan, depths, frames=6, seed=seed) for seed in range(30))
+    deepest = max(depths, key=depths.__getitem__)
+    less = depths | {deepest: depths[deepest] - 5}
+    assert any(stops(plan, less, frames=6, seed=seed) for seed in range(30))
 
 
 @pytest.fixture

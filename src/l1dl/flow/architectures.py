@@ -67,11 +67,7 @@ def compare_architectures(
     MismatchError
         A design gives other codes than the emulator.
     """
-    path = run / "convert" / "graph.json"
-    if not path.exists():
-        msg = f"{run} holds no converted network ({path} is missing); run the stage convert first"
-        raise InputError(msg)
-    graph, say = load_graph(path), progress or (lambda _name, _text: None)
+    graph, say = graph_of_run(run), progress or (lambda _name, _text: None)
     results = []
     for name, settings in architectures(graph, clock_period_ns, pixels).items():
         say(name, "compiling")
@@ -85,6 +81,21 @@ def compare_architectures(
     content = {"graph": graph.digest, "architectures": TypeAdapter(tuple[Architecture, ...]).dump_python(found)}
     write_json(run / FILE, content)
     return found
+
+
+def graph_of_run(run: Path) -> FixedGraph:
+    """Return the converted network of a run directory.
+
+    Raises
+    ------
+    InputError
+        The directory holds none.
+    """
+    path = run / "convert" / "graph.json"
+    if not path.exists():
+        msg = f"{run} holds no converted network ({path} is missing); run the stage convert first"
+        raise InputError(msg)
+    return load_graph(path)
 
 
 def read_architectures(run: Path, graph: FixedGraph) -> tuple[Architecture, ...]:

@@ -13,6 +13,7 @@ from l1dl.artifacts import write_files
 from l1dl.errors import ToolFailedError, ToolMissingError
 from l1dl.formal.checks import Claim
 from l1dl.formal.tasks import Task, proof_tasks
+from l1dl.rtl.stream.depths import least_depths
 from l1dl.rtl.stream.design import StreamDesign
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool
 
@@ -26,7 +27,7 @@ class Verdict(Enum):
     PROVED = "proved"
     BOUNDED = "bounded"
     FAILED = "failed"
-    NOT_RUN = "not run"
+    OPEN = "open"
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ class Proof:
     verdict
         ``PROVED``: by induction, for all inputs, all stalls and all times after a reset. ``BOUNDED``: no
         counterexample in the first `depth` cycles, which is no proof. ``FAILED``: there is a counterexample.
+        ``OPEN``: nothing is known.
     depth
         Cycles: of the induction, of the search, or of the counterexample.
     seconds
         Time that it took; claims that are proved together share it.
     reason
-        What the proof abstracts from, where the counterexample is, or why there is no verdict.
+        What the proof abstracts from, what it rests on, where the counterexample is, or why there is no verdict.
     """
 
     module: str
@@ -70,13 +72,13 @@ def prove_stream(
     sources: Mapping[str, str] | None = None,
     jobs: int = 2,
     timeout_s: float = 900,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Proof, ...]:
     """Prove that a streaming design keeps the handshake, loses and doubles no beat, and does not stop.
 
     Each module is proved on its own, for an environment that obeys the handshake and resets it once; at the top level
-    the elements are replaced by ones that may do all that was proved of them. That the whole design does not stop is
-    only searched, for so many cycles as its verdict says.
+    the elements are replaced by ones that may do all that was proved of them. That the whole design never stops follows
+    where all of this is proved and the queues are as deep as `l1dl.rtl.stream.depths.least_depths` says.
 
     Parameters
     ----------
@@ -86,10 +88,13 @@ def prove_stream(
         File name → Verilog, in place of the design's own.
     timeout_s
         Limit for each run of Yosys in s.
+    progress
+        Called with the number of modules that are done, and of all.
 
     Returns
     -------
-    One verdict for each module and claim. Where Yosys is missing, all of them are ``NOT_RUN`` and say how to get it.
+    One verdict for each module and claim, and the last one on the whole design. Where Yosys is missing, all are
+    ``OPEN`` and say how to get it.
 
     Raises
     ------
@@ -100,15 +105,13 @@ def prove_stream(
     try:
         tool = find_tool("yosys")
     except ToolMissingError as error:
-        return tuple(_not_run(task, claim, str(error)) for task in tasks for claim in task.claims)
-    say = progress or (lambda _: None)
-
-    def finished(done: int) -> None:
-        say(f"proving the handshakes ({done} of {len(tasks)})")
-
+        parts = tuple(_open(task.name, claim, str(error)) for task in tasks for claim in task.claims)
+        return (*parts, _conclude(design, parts))
     work_of = [lambda task=task: run_task(task, tool, work, timeout_s=timeout_s) for task in tasks]
-    found = run_parallel(work_of, jobs=jobs, finished=finished)
-    return tuple(proof for proofs in found for proof in proofs)
+    say = progress or (lambda _done, _total: None)
+    found = run_parallel(work_of, jobs=jobs, finished=lambda done: say(done, len(tasks)))
+    parts = tuple(proof for proofs in found for proof in proofs)
+    return (*parts, _conclude(design, parts))
 
 
 def run_task(
@@ -131,15 +134,14 @@ def run_task(
     One verdict for each claim.
     """
     claims = task.claims if claims is None else claims
-    if task.inductive:
-        run = _solve(task, tool, work, claims, timeout_s, induction=True)
-        if run.proved:
-            return tuple(_proof(task, claim, Verdict.PROVED, run, task.abstraction) for claim in claims)
+    run = _solve(task, tool, work, claims, timeout_s, induction=True)
+    if run.proved:
+        return tuple(_proof(task, claim, Verdict.PROVED, run, task.abstraction) for claim in claims)
     return tuple(_try_one(task, claim, tool, work, timeout_s, alone=len(claims) == 1) for claim in claims)
 
 
 def _try_one(task: Task, claim: Claim, tool: Tool, work: Path, timeout_s: float, *, alone: bool) -> Proof:
-    if task.inductive and not alone:
+    if not alone:
         run = _solve(task, tool, work, [claim], timeout_s, induction=True)
         if run.proved:
             return _proof(task, claim, Verdict.PROVED, run, task.abstraction)
@@ -147,8 +149,8 @@ def _try_one(task: Task, claim: Claim, tool: Tool, work: Path, timeout_s: float,
     if run.failed:
         reason = f"fails {run.depth} cycles after the start; see {run.trace}"
         return _proof(task, claim, Verdict.FAILED, run, reason)
-    reasons = [task.abstraction, "no induction closes" if task.inductive else "searched only", run.problem]
-    verdict = Verdict.BOUNDED if run.depth else Verdict.NOT_RUN
+    reasons = [task.abstraction, "no induction closes", run.problem]
+    verdict = Verdict.BOUNDED if run.depth else Verdict.OPEN
     return _proof(task, claim, verdict, run, "; ".join(filter(None, reasons)))
 
 
@@ -202,7 +204,6 @@ def _script(task: Task, steps: int, *, induction: bool) -> str:
         "dffunmap",
         "setundef -undriven -anyseq",
         "chformal -lower",
-        *(["delete -output o:*_tdata", "opt_clean -purge"] if not task.inductive else []),
         "opt -full",
         f"sat -prove-asserts -set-assumes -seq 1 {'-tempinduct' if induction else '-tempinduct-baseonly'} "
         f"-maxsteps {steps} -show-public -dump_vcd trace.vcd",
@@ -214,5 +215,21 @@ def _proof(task: Task, claim: Claim, verdict: Verdict, run: _Run, reason: str) -
     return Proof(task.name, claim, verdict, run.depth, run.seconds, reason)
 
 
-def _not_run(task: Task, claim: Claim, reason: str) -> Proof:
-    return Proof(task.name, claim, Verdict.NOT_RUN, 0, 0.0, reason)
+def _open(module: str, claim: Claim, reason: str) -> Proof:
+    return Proof(module, claim, Verdict.OPEN, 0, 0.0, reason)
+
+
+def _conclude(design: StreamDesign, parts: Sequence[Proof]) -> Proof:
+    """Return the verdict on the whole design: it never stops if no part does and all queues are deep enough."""
+    name, least = f"{design.top} with all its elements", least_depths(design.plan)
+    reasons = [
+        f"the queue {queue.name!r} holds {queue.depth} beats, and needs {least[queue.element, queue.place]}"
+        for queue in design.queues
+        if queue.depth < least[queue.element, queue.place]
+    ]
+    unproved = [proof for proof in parts if proof.verdict is not Verdict.PROVED]
+    reasons += [f"{len(unproved)} claims about its parts are not proved"] if unproved else []
+    if reasons:
+        return _open(name, Claim.PROGRESS, "; ".join(reasons))
+    reason = "no part stops, and the queues hold what must wait in them"
+    return Proof(name, Claim.PROGRESS, Verdict.PROVED, max(part.depth for part in parts), 0.0, reason)

@@ -16,7 +16,7 @@ from l1dl.formal.elements import (
     program_registers,
     wire_stage,
 )
-from l1dl.formal.top import any_element, check_progress, check_top, longest_pause
+from l1dl.formal.top import any_element, check_top
 from l1dl.formal.window import check_sliding
 from l1dl.rtl.layout import register_widths
 from l1dl.rtl.stream.design import StreamDesign
@@ -48,8 +48,6 @@ class Task:
         Parameters of `top`.
     registers
         Wire that the checks declare → register below that it shows.
-    inductive
-        Try an induction; otherwise only the search.
     """
 
     name: str
@@ -60,7 +58,6 @@ class Task:
     abstraction: str = ""
     parameters: Mapping[str, int] = field(default_factory=dict)
     registers: Mapping[str, str] = field(default_factory=dict)
-    inductive: bool = True
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -92,7 +89,7 @@ def proof_tasks(design: StreamDesign, sources: Mapping[str, str] | None = None) 
     queue = f"{design.top}_fifo"
     tasks = [_queue_task(queue, texts[queue], depth) for depth in sorted({each.depth for each in design.queues})]
     tasks += [_element_task(design, number, texts) for number in range(1, len(design.plan.elements))]
-    return (*tasks, _top_task(design, texts), _whole_task(design, texts))
+    return (*tasks, _top_task(design, texts))
 
 
 def _queue_task(name: str, text: str, depth: int) -> Task:
@@ -141,18 +138,6 @@ def _top_task(design: StreamDesign, texts: Mapping[str, str]) -> Task:
         top, top, {top: texts[top], queue: texts[queue], **elements},
         {top: check_top(design), queue: Checks({}, helpers=QUEUE_INVARIANTS)}, depth,
         "elements that may do anything that the handshake allows",
-    )  # fmt: skip
-
-
-def _whole_task(design: StreamDesign, texts: Mapping[str, str]) -> Task:
-    top = design.top
-    needed = {top: texts[top], f"{top}_fifo": texts[f"{top}_fifo"]}
-    for number in range(1, len(design.plan.elements)):
-        needed |= _element_task(design, number, texts).texts
-    depth = 2 * design.plan.input.beats + longest_pause(design) + 4
-    return Task(
-        f"{top}_whole", top, needed, {top: check_progress(design)}, depth, "wires for the stages of the programs",
-        inductive=False,
     )  # fmt: skip
 
 

@@ -1,8 +1,29 @@
-"""How deep a queue must be: what may wait in it while a longer path catches up."""
+"""How deep a queue must be: deep enough that the design never stops, and that beats flow without a gap.
+
+An element, and the output, may read several streams and wait for all of them. The beats of a stream that comes
+early fill their queue meanwhile; if it becomes full, whoever fills it stands still, and so may those who feed the
+stream that is missing. No design stops if, wherever streams `j` and `i` meet, the queue of `j` is deeper than the beats
+of `j` that can be there before beat `b` of `i`, less the `b` that are gone, for all `b`: `least_depths`.
+
+Proof. Count in beats of the input. `latest(i, b)` is the beat with which beat `b` of `i` comes if no window steps on by
+itself at the end of a frame, `earliest(j, k)` the one with which beat `k` of `j` can come if all do; both grow with the
+beat. The condition says ``earliest(j, b + depth - 1) > latest(i, b)``. Let a design stand still although input is
+offered and output is taken. Elements that lack nothing and are free to give go on, so each element is blocked by a full
+queue behind it or lacks a beat. Behind a full queue stands another blocked element, and so on, until one lacks a beat
+of `i` while the queue of `j` is full. Of all such (element, i), take the one whose ``latest(i, b)`` is smallest. Go
+back from `i` through elements that lack a beat. If this ends at the input, beat ``latest(i, b)`` has not entered; but
+the full queue holds beat ``b + depth - 1`` of `j`, so that a later one has. Else it ends at an element that is to
+give beat `c`, with ``latest(c) <= latest(i, b)``, and is blocked by another queue behind it. From there follow full
+queues to the next element that lacks a beat, ``b'`` of ``i'``, before a full queue of ``j'``. Along such a path, the
+newest beat's `earliest` never grows: where other streams join, the condition says that what they gave came earlier
+than the newest beat of the full queue. So ``latest(i', b') < earliest(j', b' + depth' - 1) <= earliest(c - 1) <=
+latest(i, b)``, and (element, i) was not the one with the smallest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,65 +33,100 @@ from l1dl.rtl.stream.streams import Element, Multiply, Program, Sliding, Stream,
 SMALLEST = 2
 """Depth with which a queue takes and gives a beat in every cycle."""
 
-Needs = npt.NDArray[np.int64]
-"""For each beat of a frame the number of the beat that must have entered the design before it can be there."""
+Place = tuple[int, int]
+"""Number of the element that a queue stands before (one behind the last for the output), and of its source."""
 
 
-def queue_depths(plan: StreamPlan, latencies: Sequence[int]) -> dict[tuple[int, int], int]:
-    """Return (number of the element, number of its source) → depth of the queue before it.
+@dataclass(frozen=True)
+class Arrival:
+    """For each beat of a frame the beat of the input that must have entered before it can be there.
 
-    Where paths of different length meet, the shorter one's beats wait: as many as can be there before the other
-    path's, from what each beat needs of the input, and as many more as the longer pipeline holds. A queue before
-    multipliers that are used again holds a frame, since its beats may come faster than they are taken.
+    Attributes
+    ----------
+    earliest
+        If each window steps on by itself at the end of the frame, shape (beats,).
+    latest
+        If none does, so that the beats of the next frame push the last windows out.
+    """
+
+    earliest: npt.NDArray[np.int64]
+    latest: npt.NDArray[np.int64]
+
+
+def queue_depths(plan: StreamPlan, latencies: Sequence[int]) -> dict[Place, int]:
+    """Return the depth of each queue: what `least_depths` says, and what keeps all paths flowing.
+
+    Where paths of different length meet, the beats of the shorter one wait as long as the longer pipeline takes. A
+    queue before multipliers that are used again holds a frame, since its beats may come faster than they are taken.
 
     Parameters
     ----------
     latencies
         Clock cycles of each element.
     """
-    needs: dict[Stream, Needs] = {plan.input: np.arange(plan.input.beats)}
     ready: dict[Stream, int] = {plan.input: 0}
-    depths: dict[tuple[int, int], int] = {}
-    elements = [*plan.elements[1:]]
-    for number, element in enumerate(elements, start=1):
-        sources = sources_of(element)
-        late = max(ready[stream] for stream in sources)
-        for place, stream in enumerate(sources):
-            waiting = _waiting(stream, sources, needs, plan.input.beats) if len(sources) > 1 else 0
+    depths = least_depths(plan)
+    for number, streams in _readers(plan):
+        late = max(ready[stream] for stream in streams)
+        for place, stream in enumerate(streams):
+            depths[number, place] = max(SMALLEST, depths[number, place]) + late - ready[stream]
+        if number < len(plan.elements):
+            element = plan.elements[number]
             if isinstance(element, Multiply) and element.weight.shape[1] > 1:
-                waiting = stream.beats
-            depths[number, place] = SMALLEST + waiting + (late - ready[stream] if len(sources) > 1 else 0)
-        for result in results_of(element):
-            needs[result] = _needs(element, [needs[stream] for stream in sources], plan.input.beats)
-            ready[result] = late + latencies[number] + SMALLEST
-    last = len(plan.elements)
-    for place, stream in enumerate(plan.outputs):
-        waiting = _waiting(stream, plan.outputs, needs, plan.input.beats) if len(plan.outputs) > 1 else 0
-        depths[last, place] = SMALLEST + waiting + max(ready[each] for each in plan.outputs) - ready[stream]
+                depths[number, 0] += element.source.beats
+            for result in results_of(element):
+                ready[result] = late + latencies[number] + SMALLEST
     return depths
 
 
-def _needs(element: Element, needs: Sequence[Needs], frame: int) -> Needs:
-    """Return what each beat of an element's result needs."""
+def least_depths(plan: StreamPlan) -> dict[Place, int]:
+    """Return the depths with which the design never stops, by the proof above."""
+    arrivals = _arrivals(plan)
+    return {
+        (number, place): max([1, *(_ahead(stream, other, arrivals, plan) for other in streams if other != stream)])
+        for number, streams in _readers(plan)
+        for place, stream in enumerate(streams)
+    }
+
+
+def _readers(plan: StreamPlan) -> list[tuple[int, tuple[Stream, ...]]]:
+    """Return what reads which streams: the elements behind the input, then the output."""
+    return [*enumerate(map(sources_of, plan.elements[1:]), start=1), (len(plan.elements), plan.outputs)]
+
+
+def _arrivals(plan: StreamPlan) -> dict[Stream, Arrival]:
+    beats = np.arange(plan.input.beats)
+    arrivals = {plan.input: Arrival(beats, beats)}
+    for element in plan.elements[1:]:
+        sources = [arrivals[stream] for stream in sources_of(element)]
+        arrivals |= dict.fromkeys(results_of(element), _arrival(element, sources, plan.input.beats))
+    return arrivals
+
+
+def _arrival(element: Element, sources: Sequence[Arrival], frame: int) -> Arrival:
+    """Return when each beat of an element's result can be there."""
     if isinstance(element, Program):
-        return np.asarray(np.max(needs, axis=0))
+        return Arrival(
+            np.max([each.earliest for each in sources], axis=0), np.max([each.latest for each in sources], axis=0)
+        )
+    (source,) = sources
     if not isinstance(element, Sliding):
-        return needs[0][-1:]
+        return Arrival(source.earliest[-1:], source.latest[-1:])
     rows = element.first_row + element.steps[0] * np.arange(element.outputs[0])
     beats = element.first_beat + element.beat_step * np.arange(element.result_row_beats)
     times = (rows[:, None] * element.row_beats + beats).ravel()
-    return _at(needs[0], times, frame)
+    return Arrival(source.earliest[np.minimum(times, element.source.beats - 1)], _at(source.latest, times, frame))
 
 
-def _at(needs: Needs, times: Needs, frame: int) -> Needs:
-    """Return the needs of beats that may belong to the next frame."""
-    later, beat = np.divmod(times, len(needs))
-    return np.asarray(needs[beat] + later * frame)
+def _at(arrival: npt.NDArray[np.int64], beats: npt.NDArray[np.int64], frame: int) -> npt.NDArray[np.int64]:
+    """Return when beats arrive that may belong to later frames."""
+    later, beat = np.divmod(beats, len(arrival))
+    return np.asarray(arrival[beat] + later * frame)
 
 
-def _waiting(stream: Stream, sources: Sequence[Stream], needs: Mapping[Stream, Needs], frame: int) -> int:
-    """Return how many beats of a stream can be there before the other sources have their first ones."""
-    beats = np.arange(stream.beats)
-    needed = np.max([needs[each] for each in sources], axis=0)
-    own = _at(needs[stream], np.arange(3 * stream.beats), frame)
-    return int(np.max(np.searchsorted(own, needed, side="right") - beats)) - 1
+def _ahead(stream: Stream, other: Stream, arrivals: Mapping[Stream, Arrival], plan: StreamPlan) -> int:
+    """Return how many more beats of a stream than of another one can be there, with the one that both wait for."""
+    latest = arrivals[other].latest
+    frames = 2 + int(latest.max()) // plan.input.beats
+    earliest = _at(arrivals[stream].earliest, np.arange(frames * stream.beats), plan.input.beats)
+    return int(np.max(np.searchsorted(earliest, latest, side="right") - np.arange(len(latest)))) + 1
