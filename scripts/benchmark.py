@@ -3,8 +3,9 @@
 Sections: ``generation`` (ms a jet, share of Pythia), ``training`` (jets/s), ``verdict`` (seconds from a
 trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as
 ratios to the C++ of hls4ml), ``cnn`` (CPU time of tracing and of the simulator's build for convolutions,
-one image per clock, for each operation, as ratios to an MLP). Machines are noisy: compare the ratios,
-which come from one run.
+one image per clock, for each operation, as ratios to an MLP), ``stream`` (the same network as a streaming
+design: CPU time of its build, images/s of its simulation, as ratios to one image per clock). Machines are noisy:
+compare the ratios, which come from one run.
 """
 
 from __future__ import annotations
@@ -183,6 +184,47 @@ def cnn(events: int = 2000) -> dict[str, Any]:
     return {"events": events, **found, **ratios}
 
 
+def stream(images: int = 2000) -> dict[str, Any]:
+    """Build and simulate the network of `cnn` with one image per clock, and pixel by pixel."""
+    import numpy as np
+
+    from l1dl import Emulator, build_rtl, convert_model
+    from l1dl.cosim import protocol
+    from l1dl.cosim.stream import StreamSimulation
+    from l1dl.cosim.verilate import Simulation
+    from l1dl.rtl.stream.design import build_stream
+
+    parallel: dict[str, float] = {}
+    streaming: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        graph = convert_model(_random_cnn(), work / "hls").graph
+        whole = _cpu_timed(parallel, "trace_cpu_s", lambda: build_rtl(graph))
+        pixels = _cpu_timed(streaming, "trace_cpu_s", lambda: build_stream(graph))
+        (port,) = graph.input_ports
+        codes = np.random.default_rng(1).integers(0, port.spec.maximum_code, (images, port.size), endpoint=True)
+        expected = Emulator(graph).run(codes)
+        make = (whole.sources(), whole.top, whole.inputs, whole.outputs, work)
+        at_once = _cpu_timed(parallel, "verilator_cpu_s", lambda: Simulation(*make))
+        by_pixel = _cpu_timed(streaming, "verilator_cpu_s", lambda: StreamSimulation(pixels, work))
+        control = protocol.stream(images, 64)
+        parallel["images_per_s"] = _rate(lambda: at_once.run(codes, control), images)
+        streaming["images_per_s"] = _rate(lambda: by_pixel.run(codes), images)
+        passage = by_pixel.run(codes)
+        assert np.array_equal(at_once.run(codes, control).codes, expected), "the RTL and the emulator disagree"
+        assert np.array_equal(passage.codes, expected), "the streaming RTL and the emulator disagree"
+    return {
+        "images": images,
+        "parallel": parallel,
+        "streaming": {
+            **streaming,
+            "cycles_per_s": passage.cycles * streaming["images_per_s"] / images,
+            "largest_queue": max(queue.depth for queue in pixels.queues),
+        },
+        **{f"{key}_streaming_to_parallel": streaming[key] / parallel[key] for key in parallel},
+    }
+
+
 def _random_mlp() -> Any:
     from l1dl.models.backend import import_keras, import_qkeras
 
@@ -277,6 +319,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "verdict": verdict,
     "simulation": simulation,
     "cnn": cnn,
+    "stream": stream,
 }
 
 

@@ -201,7 +201,7 @@ def test_the_whole_design_is_as_good_as_its_parts_and_queues():
     shallow = replace(made, queues=tuple(replace(queue, depth=2) for queue in made.queues))
     conclusion = prove._conclude(shallow, parts)
     assert conclusion.verdict is Verdict.OPEN
-    assert "the queue 'image to program2' holds 2 beats, and needs" in str(conclusion)
+    assert "the queue 'image to program3' holds 2 beats, and needs" in str(conclusion)
 
 
 @pytest.mark.slow

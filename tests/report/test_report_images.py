@@ -38,6 +38,7 @@ def test_all_figures_are_drawn(options: dict[str, int], make_inputs: Callable[..
     page = render_html(build_report(inputs), figures)
     assert 'href="#images"' in page
     assert "Where the image counts" in page
+    assert page.count("<figure") == len(figures)
 
 
 def test_without_a_convolution_two_figures_are_left(make_inputs: Callable[..., ReportInputs]) -> None:

@@ -15,13 +15,13 @@ from l1dl.card import CosimCard
 from l1dl.cosim.fault import inject_fault
 from l1dl.cosim.result import CosimReport, QueueLevel, SelfTest, StreamCheck
 from l1dl.cosim.stimuli import all_vectors
-from l1dl.cosim.verilate import build_library
+from l1dl.cosim.verilate import PortTypes, build_library
 from l1dl.emulate.compare import compare
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import MismatchError
 from l1dl.fixed import Codes
 from l1dl.graph import FixedGraph
-from l1dl.ports import Ports, count_values, join, value_specs
+from l1dl.ports import Ports, count_values, join
 from l1dl.rtl.stream.design import StreamDesign
 
 STALL_EVENTS = 200
@@ -65,11 +65,7 @@ class _Stream(ctypes.Structure):
         ("codes", ctypes.c_void_p),
         ("beats", ctypes.c_uint64),
         ("frame", ctypes.c_uint64),
-        ("n_inputs", ctypes.c_uint32),
-        ("n_outputs", ctypes.c_uint32),
-        ("input_widths", ctypes.c_void_p),
-        ("output_widths", ctypes.c_void_p),
-        ("output_signed", ctypes.c_void_p),
+        *PortTypes.FIELDS,
         ("seed", ctypes.c_uint32),
         ("input_stalls", ctypes.c_uint32),
         ("output_stalls", ctypes.c_uint32),
@@ -147,14 +143,10 @@ class StreamSimulation:
         found = np.zeros((len(rows) * beats, count_values(outputs)), dtype=np.int64)
         entered, left = np.zeros(len(codes), dtype=np.uint64), np.zeros(len(found), dtype=np.uint64)
         last, levels = np.zeros(len(found), dtype=np.uint8), np.zeros(len(self._design.queues), dtype=np.uint32)
-        input_widths = np.array([spec.width for spec in value_specs(inputs)], dtype=np.uint32)
-        output_widths = np.array([spec.width for spec in value_specs(outputs)], dtype=np.uint32)
-        output_signed = np.array([spec.signed for spec in value_specs(outputs)], dtype=np.uint8)
+        types = PortTypes(inputs, outputs)
         run = _Stream(
             codes=codes.ctypes.data, beats=len(codes), frame=plan.input.beats,
-            n_inputs=len(input_widths), n_outputs=len(output_widths),
-            input_widths=input_widths.ctypes.data, output_widths=output_widths.ctypes.data,
-            output_signed=output_signed.ctypes.data, seed=seed, input_stalls=stalls[0], output_stalls=stalls[1],
+            **types.fields(), seed=seed, input_stalls=stalls[0], output_stalls=stalls[1],
             reset_cycle=reset_cycle, patience=self._patience(), outputs=found.ctypes.data,
             input_cycles=entered.ctypes.data, output_cycles=left.ctypes.data, output_last=last.ctypes.data,
             capacity=len(found), levels=levels.ctypes.data, n_levels=len(levels),

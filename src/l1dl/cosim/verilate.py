@@ -46,16 +46,40 @@ class Outcome:
     probes: npt.NDArray[np.uint64] | None
 
 
-class _Run(ctypes.Structure):
-    _fields_ = (
-        ("codes", ctypes.c_void_p),
-        ("control", ctypes.c_void_p),
-        ("cycles", ctypes.c_uint64),
+class PortTypes:
+    """The types of all values at the ports, in arrays that a harness reads."""
+
+    FIELDS = (
         ("n_inputs", ctypes.c_uint32),
         ("n_outputs", ctypes.c_uint32),
         ("input_widths", ctypes.c_void_p),
         ("output_widths", ctypes.c_void_p),
         ("output_signed", ctypes.c_void_p),
+    )
+    """Where they stand in the structure of a run."""
+
+    def __init__(self, inputs: Ports, outputs: Ports) -> None:
+        self._input_widths = np.array([spec.width for spec in value_specs(inputs)], dtype=np.uint32)
+        self._output_widths = np.array([spec.width for spec in value_specs(outputs)], dtype=np.uint32)
+        self._output_signed = np.array([spec.signed for spec in value_specs(outputs)], dtype=np.uint8)
+
+    def fields(self) -> dict[str, int]:
+        """Return the values of `FIELDS`; the arrays live as long as this object."""
+        return {
+            "n_inputs": len(self._input_widths),
+            "n_outputs": len(self._output_widths),
+            "input_widths": self._input_widths.ctypes.data,
+            "output_widths": self._output_widths.ctypes.data,
+            "output_signed": self._output_signed.ctypes.data,
+        }
+
+
+class _Run(ctypes.Structure):
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("control", ctypes.c_void_p),
+        ("cycles", ctypes.c_uint64),
+        *PortTypes.FIELDS,
         ("seed", ctypes.c_uint32),
         ("outputs", ctypes.c_void_p),
         ("output_cycles", ctypes.c_void_p),
@@ -127,18 +151,12 @@ class Simulation:
         outputs = np.empty((len(control), count_values(self.outputs)), dtype=np.int64)
         cycles = np.empty(len(control), dtype=np.uint64)
         probes = np.zeros((len(control), self._probe_words), dtype=np.uint64) if self._probe_words else None
-        input_widths = np.array([spec.width for spec in value_specs(self.inputs)], dtype=np.uint32)
-        output_widths = np.array([spec.width for spec in value_specs(self.outputs)], dtype=np.uint32)
-        output_signed = np.array([spec.signed for spec in value_specs(self.outputs)], dtype=np.uint8)
+        types = PortTypes(self.inputs, self.outputs)
         run = _Run(
             codes=codes.ctypes.data,
             control=control.ctypes.data,
             cycles=len(control),
-            n_inputs=len(input_widths),
-            n_outputs=len(output_widths),
-            input_widths=input_widths.ctypes.data,
-            output_widths=output_widths.ctypes.data,
-            output_signed=output_signed.ctypes.data,
+            **types.fields(),
             seed=seed,
             outputs=outputs.ctypes.data,
             output_cycles=cycles.ctypes.data,

@@ -282,11 +282,9 @@ def report_inputs(bench: Bench) -> ReportInputs:
     with np.load(paths.cosim_outputs, allow_pickle=False) as file:
         outputs = file["codes"]
     values = decode_rows(outputs, bench.graph.output_ports)
-    softmax = _softmax(bench, values)
-    truth = job.truth()
-    physics = None
+    logits, truth, physics = job.logits(values), job.truth(), None
     if truth.labels is not None:
-        physics = Physics(job.classes, truth.labels, {**truth.scores, "rtl": job.logits(values)})
+        physics = Physics(job.classes, truth.labels, {**truth.scores, "rtl": logits})
     training = job.training()
     models = training.pop("models", {})
     records = bench.directory.stages()
@@ -301,9 +299,9 @@ def report_inputs(bench: Bench) -> ReportInputs:
         budget=job.settings.budget,
         physics=physics,
         float_loss=_float_loss(bench, values),
-        softmax=softmax,
+        softmax=_softmax(bench, values),
         architectures=read_architectures(paths.run, bench.graph),
-        images=study_images(bench, truth, job.logits(values)),
+        images=study_images(bench, truth, logits),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,

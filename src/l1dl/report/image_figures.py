@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from l1dl.report.style import label, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = 8
-"""Most filters in a row."""
+COLUMNS, CLASSES = 8, 5
+"""Most filters, and most outputs, in a row."""
+
+
+WIDTH = 5.5
+"""Width of all panels of a row together, in inches, so that text is as large in all figures."""
 
 
 def image_figures(study: ImageStudy) -> dict[str, Figure | None]:
@@ -46,18 +51,7 @@ def examples_figure(study: ImageStudy) -> Figure:
 
 def filters_figure(filters: Scores) -> Figure:
     """Draw each filter, all on one scale around zero."""
-    columns = min(COLUMNS, len(filters))
-    top = float(np.abs(filters).max()) or 1.0
-    with style():
-        figure, axes = _grid(math.ceil(len(filters) / columns), columns)
-        for index, place in enumerate(np.ndindex(len(axes), columns)):
-            panel = axes[place[0]][place[1]]
-            if index < len(filters):
-                shown = panel.imshow(filters[index], cmap="RdBu_r", vmin=-top, vmax=top)
-            else:
-                panel.set_axis_off()
-        _scale(figure, shown, axes)
-    return figure
+    return _tiles(filters, COLUMNS, [])
 
 
 def maps_figure(maps: FeatureMaps) -> Figure:
@@ -74,7 +68,7 @@ def maps_figure(maps: FeatureMaps) -> Figure:
     with style():
         figure, axes = _grid(len(rows), count)
         for row, (name, values) in enumerate(rows):
-            axes[row][0].set_ylabel(name, fontsize=10)
+            axes[row][0].set_ylabel(name, fontsize=7)
             for column in range(count):
                 shown = axes[row][column].imshow(values[..., column], cmap="viridis", vmin=0, vmax=top)
         _scale(figure, shown, axes)
@@ -83,18 +77,21 @@ def maps_figure(maps: FeatureMaps) -> Figure:
 
 def correlation_figure(study: ImageStudy) -> Figure:
     """Draw the correlation of each pixel with each output."""
-    maps = study.correlation
-    columns = min(5, len(maps))
-    top = float(np.abs(maps).max()) or 1.0
+    return _tiles(study.correlation, CLASSES, study.outputs)
+
+
+def _tiles(images: Scores, most: int, titles: Sequence[str]) -> Figure:
+    """Draw images row by row, all on one scale around zero."""
+    columns = min(most, len(images))
+    top = float(np.abs(images).max()) or 1.0
     with style():
-        figure, axes = _grid(math.ceil(len(maps) / columns), columns)
-        for index, place in enumerate(np.ndindex(len(axes), columns)):
-            panel = axes[place[0]][place[1]]
-            if index < len(maps):
-                shown = panel.imshow(maps[index], cmap="RdBu_r", vmin=-top, vmax=top)
-                panel.set_title(label(study.outputs[index]), fontsize=12)
-            else:
-                panel.set_axis_off()
+        figure, axes = _grid(math.ceil(len(images) / columns), columns)
+        for panel in axes.flat[len(images) :]:
+            panel.set_axis_off()
+        for panel, image in zip(axes.flat, images, strict=False):
+            shown = panel.imshow(image, cmap="RdBu_r", vmin=-top, vmax=top)
+        for panel, title in zip(axes.flat, titles, strict=False):
+            panel.set_title(label(title), fontsize=12)
         _scale(figure, shown, axes)
     return figure
 
@@ -103,7 +100,8 @@ def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
     """Return a figure with panels that have no ticks."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.0 + 1.35 * columns, 0.5 + 1.35 * rows), layout="constrained")
+    side = WIDTH / columns
+    figure = Figure(figsize=(WIDTH + 1.0, side * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for panel in axes.flat:
         panel.set_xticks([])
