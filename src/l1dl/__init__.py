@@ -6,7 +6,7 @@ The packages, in the order of the data:
 ``models``   model card → Keras model
 ``train``    card + data → trained float reference and quantised model
 ``convert``  quantised model → hls4ml project + `FixedGraph`, the one description all back ends read
-``emulate``  the graph in exact NumPy, the C++ of hls4ml, and their comparison with Keras
+``emulate``  the graph in exact NumPy, XLA and ONNX; the C++ of hls4ml; their comparison with Keras
 ``rtl``      the graph as pipelined Verilog
 ``cosim``    the Verilog in Verilator against the emulator, cycle by cycle
 ``formal``   proof of the handshakes of streaming Verilog
@@ -38,6 +38,7 @@ _API = {
     "cosimulate": "l1dl.cosim.cosim",
     "deploy": "l1dl.flow.run",
     "Emulator": "l1dl.emulate.engine",
+    "export_onnx": "l1dl.emulate.onnx",
     "generate_jets": "l1dl.data.generate",
     "load_card": "l1dl.card",
     "load_dataset": "l1dl.data.load",

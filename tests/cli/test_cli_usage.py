@@ -67,6 +67,22 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
+@pytest.mark.parametrize("command", ["architectures", "prove"])
+@pytest.mark.parametrize("clock", ["0", "nan"])
+def test_a_clock_that_cannot_be(command: str, clock: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "clock_period_ns = " in fails(capsys, command, tmp_path, "--clock", clock)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_standard_output_on_a_full_disk() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "l1dl", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot write standard output: No space left on device\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["data"]])
 def test_a_command_that_is_not_complete_shows_the_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -59,6 +59,14 @@ def test_streams_are_exact_and_have_no_gaps(case, work):
     assert report.stream.stalled_frames > 100
 
 
+def test_a_design_without_arithmetic_has_no_self_test(work):
+    image, taps, _ = convolution()
+    graph = net(image, taps)
+    report, _ = cosimulate_stream(graph, build_stream(graph), rows_of(graph), work, settings=FEW)
+    assert report.agreement.mismatches == 0
+    assert report.self_test is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_random_graphs(seed, work):

@@ -11,8 +11,9 @@ from support import need_packages, need_tools
 from tiny import PACKAGES, tiny_data
 
 import l1dl
-from l1dl.card import CosimCard
+from l1dl.card import CosimCard, RtlCard
 from l1dl.errors import InputError, UnsupportedError
+from l1dl.flow.bring import check_inputs
 from l1dl.models.backend import import_keras, import_qkeras
 
 
@@ -53,10 +54,11 @@ def labels() -> np.ndarray:
     ("change", "words"),
     [
         ({"calibration": np.zeros((5, 3))}, "shape (5, 3) do not fit the model's input (N, 4)"),
-        ({"calibration": np.zeros((0, 4))}, "shape (0, 4)"),
-        ({"calibration": np.zeros(4)}, "shape (4,)"),
-        ({"calibration": np.full((5, 4), np.nan)}, "NaN"),
-        ({"calibration": [["a", "b"]]}, "no array of numbers"),
+        ({"calibration": np.zeros((0, 4))}, "(N, 4); there are no events"),
+        ({"calibration": np.zeros(4)}, "(N, 4); this is one event without the axis of events: x[None]"),
+        ({"calibration": np.diag([1, 1, np.nan, 1])}, "NaN or infinity in 1 events, first in 2"),
+        ({"calibration": [["a", "b"]]}, "no array of real numbers"),
+        ({"calibration": np.full((5, 4), 1j)}, "no array of real numbers: they are complex"),
         ({"calibration": {"feature": np.zeros((5, 4))}}, "given for feature; did you mean 'features'?"),
         ({"calibration": "nowhere.npy"}, "file not found: nowhere.npy"),
         ({"calibration": None}, "labels are given without calibration data"),
@@ -66,6 +68,7 @@ def labels() -> np.ndarray:
         ({"labels": np.full(200, np.nan)}, "label nan is not allowed"),
         ({"labels": np.full(200, "g")}, "give 200 class indices"),
         ({"classes": ["g", "q"]}, "2 class names were given for a model with 3 outputs"),
+        ({"classes": ["g", "q", "g"]}, "class names must be distinct, and none may be 'macro'; got g, q, g"),
         ({"name": "2 nets"}, "2 nets"),
     ],
 )
@@ -82,6 +85,31 @@ def test_bad_arguments_are_refused_before_anything_is_written(
 def test_an_unsupported_layer_is_refused_before_anything_is_written(x: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="layer 'memory'"):
         l1dl.deploy(recurrent(), calibration=np.zeros((5, 4, 2)), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((5, 6, 6), "the axis of channels is missing"),
+        ((5, 1, 6, 6), "the channels come first"),
+        ((5, 7, 7, 1), "(N, 6"),
+    ],
+)
+def test_the_shape_of_images(shape: tuple[int, ...], words: str) -> None:
+    image = import_keras().Input((6, 6, 1), name="image")
+    with pytest.raises(InputError, match="do not fit the model's input") as error:
+        check_inputs(np.zeros(shape), import_keras().Model(image, image))
+    assert words in str(error.value)
+
+
+def test_pixels_that_do_not_fit_are_refused_before_anything_is_written(x: np.ndarray, tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((6, 6, 1), name="image")
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, name="conv")(image), name="pixels")
+    stream = RtlCard(architecture="stream", pixels_per_clock=4)
+    with pytest.raises(InputError, match="pixels_per_clock = 4 does not divide a row of 6 pixels"):
+        l1dl.deploy(model, calibration=np.ones((50, 6, 6, 1)), out=tmp_path / "out", rtl=stream)
     assert not (tmp_path / "out").exists()
 
 

@@ -127,6 +127,7 @@ def test_constants_outside_their_type_are_counted() -> None:
     [
         ({"tow": "fixed<8,3>"}, "'tow', which the firmware does not have; did you mean 'two'?; its inputs and layers"),
         ({"probabilities": "fixed<8,3>"}, "'probabilities', which the firmware does not have"),
+        ({"one.wieght": "fixed<8,3>"}, "'wieght' is no part of a layer; did you mean 'weight'?; allowed are result,"),
         ({"one": "fixed<8>"}, "'one': 'fixed<8>' is no fixed-point type"),
         ({"one.weight": "fixed<30,3>"}, "'one.weight': the type fixed<30,3> has 30 bits; Keras computes in float32"),
         ({"relu.weight": "fixed<8,3>"}, "layer 'relu' (ReLU) has no weight that takes a type"),

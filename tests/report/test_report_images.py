@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from l1dl.flow.image_study import correlation
+from l1dl.flow.image_study import _twin, correlation
 from l1dl.report import ReportInputs, build_report, render_html
 from l1dl.report.figures import all_figures
 from l1dl.report.inputs import FeatureMaps, ImageStudy
@@ -60,3 +61,14 @@ def test_the_correlation_is_pearsons() -> None:
     assert np.all(found[:, 0, 0] == 0)
     assert found[1, 1, 2] == pytest.approx(np.corrcoef(images[:, 1, 2], outputs[:, 1])[0, 1])
     assert correlation(images, images[:, 1, :])[0, 1, 0] == pytest.approx(1)
+
+
+def test_the_float_layer_of_a_split_relu_is_found() -> None:
+    def layer(name: str, activation: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, activation=SimpleNamespace(__name__=activation))
+
+    model = SimpleNamespace(layers=[layer("one", "relu"), layer("two", "linear"), layer("three_relu", "relu")])
+    assert _twin(model, "one_relu") is model.layers[0]
+    assert _twin(model, "two_relu") is None
+    assert _twin(model, "three_relu") is model.layers[2]
+    assert _twin(model, "four") is None

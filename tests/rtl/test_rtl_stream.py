@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from image_graphs import (
     ImageGraph,
     branching,
     convolution,
+    dense,
     headed,
     net,
     random_branches,
@@ -25,9 +28,11 @@ from support import need_packages, small_net
 
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError, UnsupportedError
-from l1dl.nodes import Input, Merge, Operation, Reduce, Reduction, Window
+from l1dl.fixed import FixedSpec
+from l1dl.nodes import Input, Merge, Node, Operation, Rearrange, Reduce, Reduction, Window
 from l1dl.rtl.stream.depths import least_depths, queue_depths
 from l1dl.rtl.stream.design import build_stream
+from l1dl.rtl.stream.elements import _column_case, _row_case
 from l1dl.rtl.stream.plan import plan_stream
 from l1dl.rtl.stream.project import stream_files
 from l1dl.rtl.stream.streams import Accumulate, Collect, Multiply, Program, Sliding, Stream, slide
@@ -104,9 +109,118 @@ def test_what_cannot_be_streamed():
     behind = Reduce("total", ("conv",), (2,), WIDE, Reduction.SUM, (0, 1))
     with pytest.raises(UnsupportedError, match="the outputs conv, total come at different rates"):
         plan_stream(net(*nodes, behind, outputs=("conv", "total")))
-    wide = Window("taps", ("image",), (8, 8, 9), CODE, (3, 3), (1, 1), (2, 2, 2, 2), 0)
-    with pytest.raises(UnsupportedError, match="'taps' gives more results than there are pixels, by its padding"):
-        slide(wide, Stream("image", (6, 6), 1, (1, 1), CODE))
+
+
+def random_slide(seed: int) -> Sliding | None:
+    """Return a random window over a small image, if it can slide."""
+    rng = np.random.default_rng(seed)
+    image = tuple(rng.integers(1, 6, 2).tolist())
+    kernel, strides = rng.integers(1, 6, 2).tolist(), rng.integers(1, 4, 2).tolist()
+    padding = rng.integers(0, 4, 4).tolist()
+    if rng.random() < 0.5:  # as "same" pads
+        padding = [part for length in kernel for part in ((length - 1) // 2, length // 2)]
+    edges = [image[axis] + sum(padding[2 * axis : 2 * axis + 2]) - kernel[axis] for axis in range(2)]
+    pixels = int(rng.choice(divisors(image[1])))
+    counts = [edge // stride + 1 for edge, stride in zip(edges, strides, strict=True)]
+    if min(edges) < 0 or image == (1, 1):
+        return None
+    node = Window("taps", ("image",), (*counts, *kernel), CODE, tuple(kernel), tuple(strides), tuple(padding), 0)
+    try:
+        return slide(node, Stream("image", image, pixels, (pixels, 1), CODE))
+    except UnsupportedError as error:
+        assert "let 1 pixel or a whole row" in str(error)  # noqa: PT017
+        return None
+
+
+def test_windows_come_when_they_are_complete():
+    """The emitter's tables against the definition: the row and the beat that complete each window."""
+    slid = flushed = 0
+    for seed in range(1500):
+        element = random_slide(seed)
+        if element is None:
+            continue
+        rows = element.first_row + element.steps[0] * np.arange(element.outputs[0])
+        beats = element.first_beat + element.beat_step * np.arange(element.result_row_beats)
+        found = []
+        for row, beat in np.ndindex(element.image[0], element.row_beats):
+            late, column_ok, *_ = _column_case(element, beat)
+            previous, row_ok, *_ = _row_case(element, row - late)
+            if column_ok and row_ok:
+                found.append(row * element.row_beats + beat + previous * element.source.beats)
+        assert sorted(found) == (rows[:, None] * element.row_beats + beats).ravel().tolist(), (seed, element)
+        slid, flushed = slid + 1, flushed + (element.delay > 0)
+    assert min(slid - flushed, flushed) > 100
+
+
+def window(source: Node, kernel: tuple[int, ...], padding: tuple[int, ...], strides: tuple[int, ...] = ()) -> Window:
+    """Return a window whose values stand side by side."""
+    strides = strides or (1,) * len(kernel)
+    draft = Window("taps", (source.name,), (1,), source.result, kernel, strides, padding, 0)
+    return replace(draft, shape=(*draft.positions(source), math.prod(kernel) * source.shape[-1]))
+
+
+def shaped(source: Node, shape: tuple[int, ...]) -> Rearrange:
+    return Rearrange("shaped", (source.name,), shape, source.result, np.arange(source.size).reshape(shape))
+
+
+def convolved(*nodes: Node, kernel: tuple[int, ...], padding: tuple[int, ...], strides: tuple[int, ...] = ()):
+    """Return a network that ends in a window and a layer behind it."""
+    taps = window(nodes[-1], kernel, padding, strides)
+    return net(*nodes, taps, dense("conv", taps, 2, np.random.default_rng(1)))
+
+
+def image(*shape: int) -> Input:
+    return Input("image", (), shape, CODE)
+
+
+SHAPES = {
+    "a row with padding above": (convolved(image(1, 4, 1), kernel=(3, 3), padding=(1, 1, 1, 1)), Collect),
+    "a kernel larger than the image": (convolved(image(2, 2, 1), kernel=(5, 5), padding=(2, 2, 2, 2)), Collect),
+    "windows in the padding": (
+        convolved(image(4, 4, 1), kernel=(3, 1), padding=(0, 0, 1, 1), strides=(2, 3)), Collect,
+    ),
+    "a long kernel on a short line": (convolved(image(2, 1), kernel=(7,), padding=(3, 3)), Collect),
+    "more results than pixels": (convolved(image(6, 6, 1), kernel=(3, 3), padding=(2, 2, 2, 2)), Collect),
+    "an axis for the channel": (
+        convolved(image(8, 8), shaped(image(8, 8), (8, 8, 1)), kernel=(3, 3), padding=(1, 1, 1, 1)), Sliding,
+    ),
+    "other rows": (
+        convolved(image(4, 4, 1), shaped(image(4, 4, 1), (2, 8, 1)), kernel=(2, 2), padding=(0, 0, 0, 0)), Sliding,
+    ),
+    "a line of an image": (
+        convolved(image(4, 4, 2), shaped(image(4, 4, 2), (16, 2)), kernel=(3,), padding=(1, 1)), Sliding,
+    ),
+    "columns as channels": (
+        convolved(image(8, 8, 1), shaped(image(8, 8, 1), (8, 8)), kernel=(3,), padding=(1, 1)), Collect,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_images_of_any_shape(name):
+    graph, kind = SHAPES[name]
+    plan = plan_stream(graph)
+    kinds = {type(element) for element in plan.elements}
+    assert kind in kinds
+    assert len(kinds & {Collect, Sliding}) == 1
+    rows = random_rows(np.random.default_rng(1), graph.input_ports, 30)
+    np.testing.assert_array_equal(run_plan(plan, rows), Emulator(graph).run(rows))
+
+
+def test_what_no_output_needs_is_left_out():
+    nodes = convolution()
+    dead = replace(nodes[1], name="dead")
+    plan = plan_stream(net(*nodes, dead, outputs=("conv",)))
+    assert len(plan.elements) == len(plan_stream(net(*nodes)).elements)
+
+
+@pytest.mark.parametrize("source", [FixedSpec(True, 3, -1), FixedSpec(False, 3, -4), FixedSpec(True, 1, 1)])
+@pytest.mark.parametrize("integer", [4, 6, 8])
+def test_sums_of_small_values_in_coarse_types(source, integer):
+    total = Reduce("total", ("image",), (1,), FixedSpec(source.signed, 4, integer), Reduction.SUM, (0, 1))
+    graph = net(Input("image", (), (4, 4, 1), source), total)
+    rows = random_rows(np.random.default_rng(1), graph.input_ports, 50)
+    np.testing.assert_array_equal(run_plan(plan_stream(graph), rows), Emulator(graph).run(rows))
 
 
 def test_a_vector_passes_as_one_beat():

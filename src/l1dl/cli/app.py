@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import shlex
 import signal
@@ -16,6 +17,9 @@ from l1dl import __version__
 from l1dl.cli import architectures, compare, data, deploy, doctor, prove, run, stages
 from l1dl.cli.signals import STOPPED
 from l1dl.errors import L1dlError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What standard output fails with where it is a file on a full disk."""
 
 BUG, INTERRUPTED, BROKEN_PIPE = 70, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 """Exit codes of a bug in l1dl (EX_SOFTWARE of sysexits.h), of Ctrl-C, and of standard output closed by its reader."""
@@ -82,6 +86,11 @@ def invoke(arguments: Sequence[str]) -> int:  # noqa: PLR0911
         result = end.code
     except BrokenPipeError:
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        _say(f"error: cannot write standard output: {error.strerror}", "red")
+        return 2
     except Exception as error:  # noqa: BLE001  the last resort: whatever comes here is a bug
         if not _is_usage_error(error):
             traceback.print_exc()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from l1dl.cli.section import section
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -28,13 +30,14 @@ def architectures(
     Each design is simulated against the emulator, every code, and synthesised with Yosys. The results stand in
     architectures.json of the run directory, and in its next report.
     """
+    from l1dl.card import RtlCard
     from l1dl.cli.console import display, print_table
     from l1dl.flow.architectures import compare_architectures
     from l1dl.report.format import count
 
     with display() as shown:
         found = compare_architectures(
-            run, pixels=pixels or (), clock_period_ns=clock,
+            run, pixels=pixels or (), clock_period_ns=section(RtlCard, clock_period_ns=clock).clock_period_ns,
             progress=lambda name, text: shown.step(f"{name}: {text}", 0, 0),
         )  # fmt: skip
     rows = [

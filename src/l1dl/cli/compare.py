@@ -19,7 +19,7 @@ def compare(
 ) -> None:
     """Show the figures of finished runs side by side: physics, latency, resources, and how they change.
 
-    The changes are relative to the first run.
+    LUT, FF, DSP and BRAM have their change from the first run beside them.
     """
     from l1dl.cli.console import print_table
     from l1dl.report.compare import compare_reports, read_reports

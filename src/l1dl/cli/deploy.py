@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
-Card = TypeVar("Card")
+from l1dl.cli.section import given, section
 
 EXAMPLES = (
     "Examples:  l1dl deploy model.h5 --calibration x_test.npy --out runs/mine   |   "
@@ -117,9 +117,9 @@ def deploy(
     from l1dl.flow.deploy import deploy as run_deploy
     from l1dl.models.fit import FitSettings
 
-    given = {"weight_bits": bits, "activation_bits": activation_bits, "input_bits": input_bits}
+    widths = given({"weight_bits": bits, "activation_bits": activation_bits, "input_bits": input_bits})
     fit = FitSettings(
-        margin_bits=margin, layers=_layer_bits(layer_bits or []), types=_types(types_file, types or []), **_given(given)
+        margin_bits=margin, layers=_layer_bits(layer_bits or []), types=_types(types_file, types or []), **widths
     )
     options = {"--weights": weights, "--calibration": calibration, "--labels": labels, "--name": name, "--out": out}
 
@@ -131,34 +131,13 @@ def deploy(
         outcome = run_deploy(
             model, weights=weights, calibration=calibration, labels=labels, classes=_names(classes), name=name, out=out,
             keep_softmax=keep_softmax, fit=fit,
-            hls=_card(HlsCard, clock_period_ns=clock, part=part),
-            rtl=_card(RtlCard, clock_period_ns=clock, architecture=architecture, pixels_per_clock=pixels),
-            cosim=_card(CosimCard, random_vectors=random_vectors),
-            budget=_card(BudgetCard, max_latency_ns=max_latency, max_lut=max_lut),
+            hls=section(HlsCard, clock_period_ns=clock, part=part),
+            rtl=section(RtlCard, clock_period_ns=clock, architecture=architecture, pixels_per_clock=pixels),
+            cosim=section(CosimCard, random_vectors=random_vectors),
+            budget=section(BudgetCard, max_latency_ns=max_latency, max_lut=max_lut),
             until=until, force=force, command=context.obj, report=shown.step, listen=shown.stage, advise=advise,
         )  # fmt: skip
     return summarise(outcome)
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def _card(kind: type[Card], **values: Any) -> Card:
-    """Return a section of a card with the values that were given."""
-    from pydantic import ValidationError
-
-    from l1dl.errors import InputError
-
-    try:
-        return kind(**_given(values))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        text = problem["msg"].removeprefix("Value error, ")
-        where = f"{problem['loc'][0]} = {problem['input']!r}: " if problem["loc"] else ""
-        msg = f"{where}{text[0].lower()}{text[1:]}"
-        raise InputError(msg) from None
 
 
 def _names(text: str | None) -> tuple[str, ...]:

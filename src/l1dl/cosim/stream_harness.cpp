@@ -44,11 +44,12 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
         state = state * 6364136223846793005ULL + 1442695040888963407ULL;
         return state >> 33;
     };
-    bool presented = false, waiting = false;
-    std::uint64_t idle = 0;
+    bool presented = false, waiting = false, held_last = false;
+    std::uint64_t idle = 0, after = 0;
     run->taken = run->given = run->cycles = run->surplus = run->broken = 0;
     for (std::uint64_t cycle = 0; idle < run->patience; ++cycle, ++idle) {
-        if (run->given == run->capacity && run->taken == run->beats)
+        const bool finished = run->given == run->capacity && run->taken == run->beats;
+        if (finished && ++after > 1000) // time for beats too many
             break;
         const bool reset = cycle < 4 || cycle == run->reset_cycle;
         dut->rst = reset;
@@ -74,7 +75,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
         const bool valid = dut->m_axis_tvalid && !reset;
         if (valid)
             read_port(dut->m_axis_tdata, output);
-        if (waiting && (!valid || output != held))
+        if (waiting && (!valid || output != held || dut->m_axis_tlast != held_last))
             ++run->broken;
         if (valid && dut->m_axis_tready && run->given == run->capacity)
             ++run->surplus;
@@ -88,6 +89,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
         }
         waiting = valid && !dut->m_axis_tready;
         held = output;
+        held_last = dut->m_axis_tlast;
         if (presented && !reset && dut->s_axis_tready) {
             run->input_cycles[run->taken++] = cycle;
             presented = false;
@@ -98,7 +100,7 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
             std::vector<std::uint64_t> levels(words_of(dut->levels) + 1);
             read_port(dut->levels, levels);
             for (std::uint32_t index = 0; index < run->n_levels; ++index) {
-                const std::uint32_t level = (levels[index / 4] >> (16 * (index % 4))) & 0xFFFF;
+                const std::uint32_t level = (levels[index / 2] >> (32 * (index % 2))) & 0xFFFFFFFF;
                 run->levels[index] = std::max(run->levels[index], level);
             }
         }
@@ -106,7 +108,8 @@ extern "C" __attribute__((visibility("default"))) void l1dl_stream(L1dlStream *r
         run->frame_error = dut->frame_error;
         dut->clk = 1;
         dut->eval();
-        run->cycles = cycle + 1;
+        if (!finished)
+            run->cycles = cycle + 1;
     }
     dut->final();
 }

@@ -1,1 +1,1 @@
-"""The exact emulator on the FixedGraph, the compiled C++ of hls4ml, and their comparison with Keras."""
+"""The exact emulator on the FixedGraph, in NumPy, XLA and ONNX; the C++ of hls4ml, and their comparison with Keras."""

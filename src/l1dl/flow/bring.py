@@ -19,6 +19,7 @@ from l1dl.models.flat import FlatModel, flatten_model
 from l1dl.models.prepare import Prepared
 from l1dl.models.strip import kept_function
 from l1dl.models.twins import type_of
+from l1dl.rtl.stream.plan import check_pixels
 from l1dl.train.train import digest_layers, save_model
 
 DRAWN_EVENTS = 20_000
@@ -68,6 +69,11 @@ class ModelJob(Job):
             if len(self.classes) != single:
                 msg = f"{len(self.classes)} class names were given for a model with {single} outputs"
                 raise InputError(msg)
+            if len(set(self.classes)) < single or "macro" in self.classes:
+                msg = f"class names must be distinct, and none may be 'macro'; got {', '.join(self.classes)}"
+                raise InputError(msg)
+        if settings.rtl.architecture == "stream":
+            check_pixels(settings.rtl.pixels_per_clock, inputs[0].shape[1:])
         self._single = single is not None
         self._labels = None if labels is None else _class_indices(labels, len(inputs[0]), max(2, single or 0))
 
@@ -206,19 +212,37 @@ def _one_input(given: Any, tensor: Any, name: str | None) -> npt.NDArray[Any]:
     of = "" if name is None else f" for input {name!r}"
     dtype = np.dtype(np.float32) if "float" in str(tensor.dtype) else np.dtype(str(tensor.dtype))
     try:
+        if np.asarray(given).dtype.kind == "c":
+            raise TypeError("they are complex")  # noqa: EM101
         array = np.ascontiguousarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        msg = f"calibration data{of} are no array of numbers: {error}"
+        msg = f"calibration data{of} are no array of real numbers: {error}"
         raise InputError(msg) from None
     shape = tuple(int(size) for size in tensor.shape[1:])
     if array.ndim == 0 or not len(array) or array.shape[1:] not in (shape, (int(np.prod(shape)),)):
         wanted = ", ".join(["N", *map(str, shape)])
-        msg = f"calibration data{of} of shape {array.shape} do not fit the model's input ({wanted})"
+        msg = (
+            f"calibration data{of} of shape {array.shape} do not fit the model's input ({wanted}){_hint(array, shape)}"
+        )
         raise InputError(msg)
-    if not np.all(np.isfinite(array)):
-        msg = f"calibration data{of} hold NaN or infinity; clean them first"
+    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    if len(wrong):
+        msg = f"calibration data{of} hold NaN or infinity in {len(wrong)} events, first in {wrong[0]}; clean them"
         raise InputError(msg)
     return np.ascontiguousarray(array.reshape(-1, *shape), dtype=dtype)
+
+
+def _hint(array: npt.NDArray[Any], shape: tuple[int, ...]) -> str:
+    """Return how to mend a shape, where that is known."""
+    if array.ndim and not len(array):
+        return "; there are no events"
+    if array.shape == shape:
+        return "; this is one event without the axis of events: x[None]"
+    if shape[-1:] == (1,) and array.shape[1:] == shape[:-1]:
+        return "; the axis of channels is missing: x[..., None]"
+    if array.shape[1:] == (*shape[-1:], *shape[:-1]):
+        return "; the channels come first, they must be last: np.moveaxis(x, 1, -1)"
+    return ""
 
 
 def _class_indices(labels: npt.ArrayLike, events: int, classes: int) -> npt.NDArray[np.int64]:

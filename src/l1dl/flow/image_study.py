@@ -91,7 +91,16 @@ def _feature_maps(bench: Bench, name: str, events: list[int]) -> FeatureMaps:
     codes = bench.emulator.trace(bench.test_rows[events])[name]
     firmware = decode(codes, bench.graph[name].result)[..., :MAPS]
     real, model = None, bench.job.float_model()
-    if model is not None and name in {layer.name for layer in model.layers}:
-        probe = import_keras().Model(model.inputs, model.get_layer(name).output)
+    twin = None if model is None else _twin(model, name)
+    if model is not None and twin is not None:
+        probe = import_keras().Model(model.inputs, twin.output)
         real = predict_arrays(probe, few)[0][..., :MAPS]
     return FeatureMaps(name, real, firmware)
+
+
+def _twin(model: Any, name: str) -> Any | None:
+    """Return the layer that gives the same as a node: of its name, or the one whose ReLU it was split off from."""
+    layers = {layer.name: layer for layer in model.layers}
+    whole = layers.get(name.removesuffix("_relu"))
+    split = whole is not None and getattr(getattr(whole, "activation", None), "__name__", "") == "relu"
+    return layers.get(name, whole if split else None)

@@ -33,6 +33,7 @@ from l1dl.report.loss import compare_softmax, measure_loss
 from l1dl.report.write import write_report
 from l1dl.rtl.build import design_files
 from l1dl.rtl.project import RtlDesign
+from l1dl.rtl.stream.plan import check_pixels
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
 from l1dl.synth.yosys import synthesise
@@ -75,7 +76,9 @@ def read_result(path: Path, kind: type[T]) -> T:
 def data_stage(bench: Bench) -> list[Path]:
     """Read and check the data set."""
     assert isinstance(bench.job, CardJob)
-    dataset = bench.job.dataset
+    dataset, settings = bench.job.dataset, bench.job.settings.rtl
+    if settings.architecture == "stream":
+        check_pixels(settings.pixels_per_clock, dataset.x.shape[1:])
     path = bench.paths.run / "data" / "data.json"
     write_json(path, {
         "source": dataset.source, "digest": dataset.digest, "features": dataset.features, "classes": dataset.classes,

@@ -74,6 +74,11 @@ def check_types(flat: FlatModel, types: Mapping[str, FixedSpec]) -> GivenTypes:
     given: dict[tuple[str, str], FixedSpec] = {}
     for key, spec in types.items():
         name, part = split_key(key, names)
+        layer, _, wrong = key.rpartition(".")
+        if name not in names and layer in names:
+            hint = did_you_mean(wrong, PARTS)
+            msg = f"a type is given for {key!r}: {wrong!r} is no part of a layer{hint}; allowed are {', '.join(PARTS)}"
+            raise InputError(msg)
         if name not in names:
             order = [*(entry.name for entry in flat.entries), *dict.fromkeys(call.name for call in flat.calls)]
             msg = (

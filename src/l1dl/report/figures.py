@@ -266,7 +266,8 @@ def _edges(values: Array, bins: int) -> list[float]:
 
 def _range_of(profiles: Sequence[LayerProfile]) -> tuple[float, float]:
     """Return the largest value to draw, and where the logarithmic part of the axis begins; powers of two."""
-    ranges = [max(abs(profile.low), abs(profile.high)) for profile in profiles]
+    shown = [profile for profile in profiles if any(profile.quantiles)] or profiles  # zeros need no range
+    ranges = [max(abs(profile.low), abs(profile.high)) for profile in shown]
     values = [abs(value) for profile in profiles for value in profile.quantiles]
     largest = 2.0 ** math.ceil(math.log2(max(*ranges, *values)))
     smallest = 2.0 ** (math.floor(math.log2(min(ranges))) - 3)

@@ -37,8 +37,8 @@ CAPTIONS = {
     "image_filters": ("Filters of the first convolution", "As in the firmware; channels added up."),
     "image_maps": (
         "Feature maps",
-        "What these filters and the activation behind them make of the first test images: float model (upper rows) and "
-        "firmware (lower rows) of the same image, on one scale.",
+        "What these filters and the activation behind them make of the first test images, on one scale: the firmware, "
+        "and above it the float model where it has the same layer.",
     ),
     "image_correlation": (
         "Where the image counts",

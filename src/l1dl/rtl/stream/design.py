@@ -38,7 +38,7 @@ from l1dl.rtl.verilog import emit_pipeline
 MULTIPLY_LATENCY = 4
 """Clock cycles of a multiplication behind the last chunk."""
 
-LEVEL_BITS = 16
+LEVEL_BITS = 32
 """Bits of each queue's level at the port ``levels``."""
 
 

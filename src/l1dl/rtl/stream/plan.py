@@ -48,7 +48,35 @@ def plan_stream(graph: FixedGraph, *, pixels: int = 1, reuse: Mapping[str, int] 
     InputError
         `pixels` or `reuse` does not fit the network.
     """
-    return _Planner(graph, pixels, reuse).plan()
+    return _Planner(_living(graph), pixels, reuse).plan()
+
+
+def check_pixels(pixels: int, shape: tuple[int, ...]) -> None:
+    """Check that pixels per clock fit an input.
+
+    Parameters
+    ----------
+    shape
+        That of one event.
+
+    Raises
+    ------
+    InputError
+        They do not divide a row.
+    """
+    if len(shape) in (2, 3) and (pixels < 1 or shape[-2] % pixels):
+        msg = f"pixels_per_clock = {pixels} does not divide a row of {shape[-2]} pixels"
+        raise InputError(msg)
+
+
+def _living(graph: FixedGraph) -> FixedGraph:
+    """Return the graph without the nodes that no output needs."""
+    needed = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            needed |= set(node.inputs)
+    nodes = tuple(node for node in graph.nodes if node.name in needed or isinstance(node, Input))
+    return replace(graph, nodes=nodes)
 
 
 @dataclass
@@ -96,34 +124,36 @@ class _Planner:
     def _add(self, node: Node) -> None:
         if isinstance(node, Input):
             self._add_input(node)
-            return
-        sources = self._graph.sources(node)
-        values = [self._values[source.name] for source in sources if source.name in self._values]
-        if node.name in self._multiplied.values():
-            return  # a multiplication reads the image itself
-        if node.name in self._multiplied:
+        elif node.name in self._multiplied:
             self._multiply(node)
-            return
+        elif node.name not in self._multiplied.values() and not self._stream(node):
+            # What a multiplication reads is no node of its own: it reads the image itself.
+            self._place(node, [self._collected(source.name) for source in self._graph.sources(node)], (), 1)
+
+    def _stream(self, node: Node) -> bool:
+        """Compute a node beat by beat; say whether that is possible."""
+        sources = self._graph.sources(node)
+        values = [self._values[source.name] for source in sources]
         layouts = {(value.stream.positions, value.stream.beat) for value in values}
-        if len(layouts) == 1:
-            ((positions, beat),) = layouts
-            local = localise(node, sources, positions, beat)
-            if local is not None:
-                self._place(local, values, positions, beat)
-                return
-            if isinstance(node, Window):
-                self._slide(node, values[0])
-                return
-            if isinstance(node, Reduce) and node.axes == tuple(range(leading_axes(sources[0].shape, positions) or 0)):
-                self._accumulate(node, values[0])
-                return
-        self._place(node, [self._collected(source.name) for source in sources], (), 1)
+        if len(layouts) > 1:
+            return False
+        ((positions, beat),) = layouts
+        if isinstance(node, Rearrange) and node.shape[:-1] != positions and self._reshape(node, values):
+            return True
+        local = localise(node, sources, positions, beat)
+        if local is not None:
+            self._place(local, values, positions, beat)
+            return True
+        if isinstance(node, Window):
+            return sources[0].shape[:-1] == positions and self._slide(node, values[0])
+        if isinstance(node, Reduce) and node.axes == tuple(range(leading_axes(sources[0].shape, positions) or 0)):
+            self._accumulate(node, values[0])
+            return True
+        return False
 
     def _add_input(self, node: Input) -> None:
         positions = node.shape[:-1] if len(node.shape) in (2, 3) else ()
-        if positions and (self._pixels < 1 or positions[-1] % self._pixels):
-            msg = f"pixels_per_clock = {self._pixels} does not divide a row of {positions[-1]} pixels"
-            raise InputError(msg)
+        check_pixels(self._pixels, node.shape)
         beat = self._pixels if positions else 1
         shape = (beat, node.shape[-1]) if math.prod(positions) > 1 else node.shape
         stream = Stream(node.name, positions, beat, shape, node.result)
@@ -151,17 +181,34 @@ class _Planner:
             value.home.results.append(value.stream)
         return value.stream
 
-    def _slide(self, node: Window, value: _Value) -> None:
-        """Slide a window over the values as they are, and convert them behind it."""
-        source, kept = self._export(value), node.result == value.stream.spec
-        plain = node if kept else replace(node, name=f"{node.name}__values", result=source.spec)
-        element = slide(plain, source)
+    def _slide(self, node: Window, value: _Value) -> bool:
+        """Slide a window over the values as they are, and convert them behind it; say whether that is possible."""
+        kept = node.result == value.stream.spec
+        plain = node if kept else replace(node, name=f"{node.name}__values", result=value.stream.spec)
+        element = slide(plain, value.stream)
+        if element is None:
+            return False
+        self._export(value)
         self._elements.append(element)
         self._values[plain.name] = _Value(element.result, None)
         if not kept:
             result = element.result
             converted = Activation(node.name, (plain.name,), result.shape, node.result, Function.LINEAR)
             self._place(converted, [self._values[plain.name]], result.positions, result.beat)
+        return True
+
+    def _reshape(self, node: Rearrange, values: Sequence[_Value]) -> bool:
+        """Take the same beats for an image of another shape; say whether they hold whole parts of its rows."""
+        stream, positions = values[0].stream, node.shape[:-1]
+        beat, rest = divmod(math.prod(positions), stream.beats)
+        if len(values) > 1 or len(positions) not in (1, 2) or rest or positions[-1] % max(beat, 1):
+            return False
+        if not np.array_equal(node.index.ravel(), np.arange(node.size)):
+            return False
+        shape = (beat, node.shape[-1])
+        index = np.arange(math.prod(shape)).reshape(shape)
+        self._place(replace(node, shape=shape, index=index), values, positions, beat)
+        return True
 
     def _collected(self, name: str) -> _Value:
         """Return the values of a node as a whole frame."""
@@ -293,18 +340,22 @@ def _sum_stream(node: Dense, source: Node) -> Stream:
 
 def _exact_sum(node: Reduce, source: Node) -> FixedSpec:
     """Return the type of the exact sum (or the maximum) over an image, with the fraction of the terms."""
-    spec = source.result
-    count = source.size // node.size
-    fraction = min(spec.fraction, node.result.fraction) if node.operation is Reduction.SUM else spec.fraction
-    grown = (count - 1).bit_length() + (fraction < spec.fraction) if node.operation is Reduction.SUM else 0
-    integer = spec.integer + grown
-    return FixedSpec(spec.signed, integer + fraction, integer)
+    if node.operation is Reduction.MAXIMUM:
+        return FixedSpec(source.result.signed, source.result.width, source.result.integer)
+    term = _term(source.result, min(source.result.fraction, node.result.fraction))
+    integer = term.integer + (source.size // node.size - 1).bit_length()
+    return FixedSpec(term.signed, integer + term.fraction, integer)
 
 
 def _rounded(node: Reduce, stream: Stream) -> Activation | None:
     """Return the rounding of each term, where the sum has fewer fractional bits; `check_graph` allows no other."""
     if node.operation is not Reduction.SUM or node.result.fraction >= stream.spec.fraction:
         return None
-    integer = stream.spec.integer + 1
-    spec = FixedSpec(stream.spec.signed, integer + node.result.fraction, integer, node.result.rounding, Overflow.WRAP)
+    spec = replace(_term(stream.spec, node.result.fraction), rounding=node.result.rounding)
     return Activation(f"{node.name}__rounded", node.inputs, stream.shape, spec, Function.LINEAR)
+
+
+def _term(spec: FixedSpec, fraction: int) -> FixedSpec:
+    """Return a type that holds the values of another one, rounded to so many fractional bits."""
+    integer = spec.integer if fraction == spec.fraction else max(spec.integer + 1, 1 + spec.signed - fraction)
+    return FixedSpec(spec.signed, integer + fraction, integer)

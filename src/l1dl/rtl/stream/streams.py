@@ -239,13 +239,13 @@ class StreamPlan:
         return results_of(self.elements[0])[0]
 
 
-def slide(node: Window, source: Stream) -> Sliding:
-    """Return how a window moves over a stream of pixels.
+def slide(node: Window, source: Stream) -> Sliding | None:
+    """Return how a window moves over a stream of pixels; None if its padding reaches beyond the next frame.
 
     Raises
     ------
     UnsupportedError
-        The windows do not fit the beats, or reach further than the next frame.
+        The windows do not fit the beats.
     """
     axes = source.positions
     image = axes if len(axes) == 2 else (1, axes[0])
@@ -274,12 +274,15 @@ def slide(node: Window, source: Stream) -> Sliding:
     last_row = (outputs[0] - 1) * steps[0] + first_row
     first, last = first_row * row_beats + first_beat, last_row * row_beats + last_beat
     frame = image[0] * row_beats
-    if last_beat - first_beat >= row_beats or last - first >= frame or first < 0 or first_row < 0:
-        msg = f"layer {node.name!r} gives more results than there are pixels, by its padding {edges}; pad less"
-        raise UnsupportedError(msg)
+    overflow, delay = max(0, last_beat - row_beats + 1), max(0, last - frame + 1)
+    ordered = min(first, first_row, first_beat) >= 0
+    if not ordered or last_beat - first_beat >= row_beats or last - first >= frame:
+        return None
+    if overflow > row_beats or delay > frame:
+        return None
     return Sliding(
         node, source, result, (image[0], image[1]), (kernel[0], kernel[1]), (steps[0], steps[1]), before, outputs,
-        first_row, last_row, first_beat, max(0, last_beat - row_beats + 1), max(0, last - frame + 1),
+        first_row, last_row, first_beat, overflow, delay,
     )  # fmt: skip
 
 
