@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +219,7 @@ def align(codes: Codes, fraction: int, spec: FixedSpec) -> Codes:
     drop = fraction - spec.fraction
     if drop > 0:
         return _round_codes(codes, drop, spec.rounding)
-    if drop < 0 and codes.any():
+    if drop < 0 and isinstance(codes, np.ndarray) and codes.any():
         largest = max(int(codes.max()), -int(codes.min()))
         if largest.bit_length() - drop > 63:
             msg = f"codes of {largest.bit_length()} bits cannot be shifted left by {-drop} within 64 bits"
@@ -229,14 +229,22 @@ def align(codes: Codes, fraction: int, spec: FixedSpec) -> Codes:
 
 def apply_overflow(codes: Codes, spec: FixedSpec) -> Codes:
     """Bring codes that have the binary point of `spec` into its range, with its overflow mode."""
-    low, high = spec.minimum_code, spec.maximum_code
+    xp, low, high = namespace(codes), spec.minimum_code, spec.maximum_code
+    found: Codes
     if spec.overflow is Overflow.WRAP:
         return ((codes - low) & ((1 << spec.width) - 1)) + low
     if spec.overflow is Overflow.SAT:
-        return np.clip(codes, low, high)
-    if spec.overflow is Overflow.SAT_SYM:
-        return np.clip(codes, -high if spec.signed else 0, high)
-    return np.where((codes < low) | (codes > high), np.int64(0), codes)
+        found = xp.clip(codes, low, high)
+    elif spec.overflow is Overflow.SAT_SYM:
+        found = xp.clip(codes, -high if spec.signed else 0, high)
+    else:
+        found = xp.where((codes < low) | (codes > high), np.int64(0), codes)
+    return found
+
+
+def namespace(array: Codes) -> Any:
+    """Return the module that computes with an array: NumPy, or that of an array of JAX."""
+    return array.__array_namespace__()
 
 
 def count_overflows(codes: Codes, fraction: int, spec: FixedSpec) -> int:
@@ -274,14 +282,14 @@ def _round_codes(codes: Codes, drop: int, rounding: Rounding) -> Codes:
         return rounded
     half = 1 << (drop - 1)
     half_goes_up = (down & 1) != 0 if rounding is Rounding.RND_CONV else _half_goes_up(codes < 0, rounding)
-    rounded = down + np.where(rest == half, half_goes_up, rest > half)
+    rounded = down + namespace(codes).where(rest == half, half_goes_up, rest > half)
     return rounded
 
 
 def _half_goes_up(negative: npt.NDArray[np.bool_], rounding: Rounding) -> npt.NDArray[np.bool_]:
     """Say where a value half way between two codes goes to the upper one."""
     if rounding is Rounding.RND:
-        return np.ones_like(negative)
+        return negative | True
     if rounding is Rounding.RND_MIN_INF:
-        return np.zeros_like(negative)
+        return negative & False
     return negative if rounding is Rounding.RND_ZERO else ~negative

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from l1dl import __version__
-from l1dl.cli import architectures, compare, data, deploy, doctor, prove, run, stages
+from l1dl.cli import architectures, compare, data, deploy, doctor, emulate, prove, run, stages
 from l1dl.cli.signals import STOPPED
 from l1dl.errors import L1dlError
 
@@ -41,6 +41,7 @@ app.add_typer(data.app, name="data", help="Make and check data sets.")
 run.add_to(app)
 deploy.add_to(app)
 stages.add_to(app)
+emulate.add_to(app)
 compare.add_to(app)
 architectures.add_to(app)
 prove.add_to(app)

@@ -1,4 +1,4 @@
-"""``l1dl train``, ``convert``, ``emulate``, ``rtl``, ``cosim``, ``synth``, ``report``: one stage each."""
+"""``l1dl train``, ``convert``, ``rtl``, ``cosim``, ``synth``, ``report``: one stage each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from l1dl.cli.run import Card, Force, Hls, Out, Seeds, Set, execute
 HELP = {
     "train": "Train the float reference and the quantised model of a card.",
     "convert": "Convert the quantised model to an hls4ml project and a FixedGraph.",
-    "emulate": "Compare Keras, the C++ of hls4ml and the exact emulator, bit by bit.",
     "rtl": "Compile the FixedGraph to pipelined Verilog.",
     "cosim": "Simulate the Verilog cycle by cycle against the emulator.",
     "synth": "Synthesise the Verilog with Yosys: LUT, FF, DSP, BRAM.",

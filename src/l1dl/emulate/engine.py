@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -102,7 +102,11 @@ class Emulator:
         """
         ports = self.graph.input_ports
         check_rows(rows, ports)
-        results: Trace = {port.name: codes for port, codes in zip(ports, split(rows, ports), strict=True)}
+        return self.compute(split(rows, ports), converters)
+
+    def compute(self, inputs: Sequence[Codes], converters: Mapping[str, Convert] | None = None) -> Trace:
+        """Return the codes of every node for those of each port, shape (events, *shape), which are not checked."""
+        results: Trace = {port.name: codes for port, codes in zip(self.graph.input_ports, inputs, strict=True)}
         for node, step in self._steps:
             convert = converters[node.name] if converters else requantise
             results[node.name] = step([results[name] for name in node.inputs], convert)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from l1dl.emulate.bounds import (
     leaky_shifts,
     sum_bound,
 )
-from l1dl.fixed import Codes, FixedSpec, requantise
+from l1dl.fixed import Codes, FixedSpec, namespace, requantise
 from l1dl.nodes import (
     Activation,
     Affine,
@@ -100,7 +101,7 @@ def _exact_product(node: Dense, values: Range) -> Product:
 
     def grouped(x: Codes, _: Convert) -> Codes:
         vectors = x.astype(dtype).reshape(len(x), *weight.shape[:2])
-        products = np.matmul(vectors.swapaxes(0, 1), weight).swapaxes(0, 1)
+        products = (vectors.swapaxes(0, 1) @ weight).swapaxes(0, 1)
         total: Codes = products.astype(np.int64).reshape(len(x), node.shape[-1])
         return total
 
@@ -113,10 +114,11 @@ def _truncating_product(node: Dense, fraction: int) -> Product:
 
     def product(x: Codes, convert: Convert) -> Codes:
         vectors = x.reshape(len(x), *weight.shape[:2])
-        total = np.zeros((len(x), node.groups, weight.shape[2]), dtype=np.int64)
+        total = namespace(x).zeros((len(x), node.groups, weight.shape[2]), dtype=np.int64)
         for index in range(weight.shape[1]):
             total += convert(vectors[:, :, index, None] * weight[:, index], fraction, node.accumulator)
-        return total.reshape(len(x), node.shape[-1])
+        found: Codes = total.reshape(len(x), node.shape[-1])
+        return found
 
     return product
 
@@ -135,8 +137,8 @@ def _activation(node: Node, sources: Sequence[Operand]) -> Step:
             return lambda values, _: values[0]
         return lambda values, convert: convert(values[0], fraction, node.result)
     if is_unchanged((0, max(high, 0)), fraction, node.result):
-        return lambda values, _: np.maximum(values[0], 0)
-    return lambda values, convert: convert(np.maximum(values[0], 0), fraction, node.result)
+        return lambda values, _: values[0].clip(0)
+    return lambda values, convert: convert(values[0].clip(0), fraction, node.result)
 
 
 def _clip(node: Node, sources: Sequence[Operand]) -> Step:
@@ -144,7 +146,7 @@ def _clip(node: Node, sources: Sequence[Operand]) -> Step:
     source = sources[0]
     fraction, low, high = clip_codes(node, source)
     widen = fraction - source.fraction
-    return lambda values, convert: convert(np.clip(values[0] << widen, low, high), fraction, node.result)
+    return lambda values, convert: convert((values[0] << widen).clip(low, high), fraction, node.result)
 
 
 def _leaky_relu(node: Node, sources: Sequence[Operand]) -> Step:
@@ -154,7 +156,7 @@ def _leaky_relu(node: Node, sources: Sequence[Operand]) -> Step:
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
         x = values[0]
-        return convert(np.where(x > 0, x << value_shift, x * slope), fraction, node.result)
+        return convert(namespace(x).where(x > 0, x << value_shift, x * slope), fraction, node.result)
 
     return step
 
@@ -164,19 +166,21 @@ def _table(node: Node, sources: Sequence[Operand]) -> Step:
     fraction, first = sources[0].fraction, node.index.minimum_code
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
-        entries = node.table[convert(values[0], fraction, node.index) - first]
+        places = convert(values[0], fraction, node.index) - first
+        entries = namespace(places).take(node.table, places, axis=0)
         return convert(entries, node.table_spec.fraction, node.result)
 
     return step
 
 
-_OPERATIONS: dict[Operation, Callable[[Codes, Codes], Codes]] = {
-    Operation.ADD: np.add,
-    Operation.SUBTRACT: np.subtract,
-    Operation.AVERAGE: np.add,
-    Operation.MAXIMUM: np.maximum,
-    Operation.MINIMUM: np.minimum,
+_OPERATIONS = {
+    Operation.ADD: "add",
+    Operation.SUBTRACT: "subtract",
+    Operation.AVERAGE: "add",
+    Operation.MAXIMUM: "maximum",
+    Operation.MINIMUM: "minimum",
 }
+"""Name of what computes an operation, in NumPy and in JAX."""
 
 
 def _merge(node: Node, sources: Sequence[Operand]) -> Step:
@@ -190,14 +194,14 @@ def _merge(node: Node, sources: Sequence[Operand]) -> Step:
         return a, b
 
     if node.operation is Operation.MULTIPLY:
-        return lambda values, convert: convert(np.multiply(*operands(values)), sum(fractions), node.result)
+        return lambda values, convert: convert(operator.mul(*operands(values)), sum(fractions), node.result)
     shifts = [max(fractions) - fraction for fraction in fractions]
     fraction = max(fractions) + (node.operation is Operation.AVERAGE)
     operation = _OPERATIONS[node.operation]
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
         a, b = operands(values)
-        return convert(operation(a << shifts[0], b << shifts[1]), fraction, node.result)
+        return convert(getattr(namespace(a), operation)(a << shifts[0], b << shifts[1]), fraction, node.result)
 
     return step
 
@@ -233,21 +237,32 @@ def _argmax(node: Node, _sources: Sequence[Operand]) -> Step:
 
 def _window(node: Node, sources: Sequence[Operand]) -> Step:
     assert isinstance(node, Window)
-    fraction = sources[0].fraction
-    axes = tuple(range(1, len(node.kernel) + 1))
+    source = sources[0]
     pads = [(0, 0), *zip(node.padding[::2], node.padding[1::2], strict=True), (0, 0)]
-    strides = (slice(None), *(slice(None, None, step) for step in node.strides))
-    values_range = (min(sources[0].codes[0], node.fill), max(sources[0].codes[1], node.fill))
-    keep = is_unchanged(values_range, fraction, node.result)
+    padded_shape = [size + sum(ends) for size, ends in zip(source.shape, pads[1:], strict=True)]
+    places = _windows(np.arange(math.prod(padded_shape)).reshape(1, *padded_shape), node).ravel()
+    values_range = (min(source.codes[0], node.fill), max(source.codes[1], node.fill))
+    keep = is_unchanged(values_range, source.fraction, node.result)
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
-        padded = np.pad(values[0], pads, constant_values=node.fill) if any(node.padding) else values[0]
-        windows = np.lib.stride_tricks.sliding_window_view(padded, node.kernel, axis=axes)[strides]
-        # (events, *positions, channels, *kernel): the channels belong behind the kernel.
-        ordered = np.moveaxis(windows, len(axes) + 1, -1).reshape(len(padded), *node.shape)
-        return ordered if keep else convert(ordered, fraction, node.result)
+        x, xp = values[0], namespace(values[0])
+        x = xp.pad(x, pads, constant_values=node.fill) if any(node.padding) else x
+        if isinstance(x, np.ndarray):
+            taken = _windows(x, node)
+        else:
+            taken = xp.take(x.reshape(len(x), -1), places, axis=1).reshape(len(x), *node.shape)
+        return taken if keep else convert(taken, source.fraction, node.result)
 
     return step
+
+
+def _windows(padded: Codes, node: Window) -> Codes:
+    """Return the values under the kernel in each of its places."""
+    axes = tuple(range(1, len(node.kernel) + 1))
+    strides = (slice(None), *(slice(None, None, step) for step in node.strides))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, node.kernel, axis=axes)[strides]
+    # (events, *positions, channels, *kernel): the channels belong behind the kernel.
+    return np.moveaxis(windows, len(axes) + 1, -1).reshape(len(padded), *node.shape)
 
 
 def _rearrange(node: Node, sources: Sequence[Operand]) -> Step:
@@ -261,20 +276,26 @@ def _rearrange(node: Node, sources: Sequence[Operand]) -> Step:
 
         def permute(values: Sequence[Codes], convert: Convert) -> Codes:
             x = values[0].reshape(len(values[0]), sizes[0])
-            x = (x if unmoved else np.take(x, index, axis=1)).reshape(len(x), *node.shape)
+            x = (x if unmoved else namespace(x).take(x, index, axis=1)).reshape(len(x), *node.shape)
             return x if keep[0] else convert(x, fractions[0], node.result)
 
         return permute
     starts = [0, *itertools.accumulate(sizes)]
     places = [np.nonzero((index >= start) & (index < end))[0] for start, end in itertools.pairwise(starts)]
     picks = [index[place] - start for place, start in zip(places, starts, strict=False)]
+    empty = np.nonzero(index < 0)[0]
+    order = np.argsort(np.concatenate([*places, empty]))
+    in_order = np.array_equal(order, np.arange(node.size))
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
-        result = np.zeros((len(values[0]), node.size), dtype=np.int64)
-        for x, fraction, unchanged, place, pick in zip(values, fractions, keep, places, picks, strict=True):
-            picked = np.take(x.reshape(len(x), math.prod(x.shape[1:])), pick, axis=1)
-            result[:, place] = picked if unchanged else convert(picked, fraction, node.result)
-        return result.reshape(len(result), *node.shape)
+        x, xp = values[0], namespace(values[0])
+        parts = []
+        for each, fraction, unchanged, pick in zip(values, fractions, keep, picks, strict=True):
+            picked = xp.take(each.reshape(len(x), math.prod(each.shape[1:])), pick, axis=1)
+            parts.append(picked if unchanged else convert(picked, fraction, node.result))
+        result = xp.concatenate([*parts, xp.zeros((len(x), len(empty)), dtype=x.dtype)], axis=1)
+        ordered: Codes = result if in_order else xp.take(result, order, axis=1)
+        return ordered.reshape(len(x), *node.shape)
 
     return step
 

@@ -1,0 +1,88 @@
+"""The exact emulator compiled by XLA, for the CPU or a GPU: the steps of the NumPy emulator, traced by JAX."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from l1dl.emulate.engine import Emulator
+from l1dl.errors import InputError
+from l1dl.fixed import Codes
+from l1dl.graph import FixedGraph
+from l1dl.ports import check_rows, count_values, split
+
+
+class XlaEmulator(Emulator):
+    """A FixedGraph, compiled for batches of one size; the last one is filled up.
+
+    Parameters
+    ----------
+    graph
+        A network with any number of inputs and outputs.
+    batch
+        Events of a batch.
+    platform
+        ``"cpu"`` or ``"gpu"``; by default what JAX prefers.
+
+    Raises
+    ------
+    UnsupportedError
+        The graph has arithmetic that cannot be emulated exactly.
+    InputError
+        There is no such device.
+    """
+
+    def __init__(self, graph: FixedGraph, *, batch: int = 1 << 15, platform: str | None = None) -> None:
+        import jax
+
+        super().__init__(graph)
+        try:
+            self._device = jax.devices(platform)[0]
+        except RuntimeError as error:
+            msg = f"JAX has no device {platform!r}: {error}; install its build for this device, or use the CPU"
+            raise InputError(msg) from None
+        self._batch = batch
+        # A GPU would else multiply float32 with 10 bits of the significand.
+        with _wide_codes(), jax.default_matmul_precision("highest"), jax.default_device(self._device):
+            ports = [jax.ShapeDtypeStruct((batch, *port.shape), np.int64) for port in graph.input_ports]
+            self._compiled = jax.jit(self._outputs).lower(ports).compile()
+
+    def run(self, rows: Codes) -> Codes:
+        """Return rows of output codes, shape (events, values of all outputs), for rows of input codes.
+
+        Raises
+        ------
+        InputError
+            The shape does not fit, or a code is outside its input type.
+        """
+        import jax
+
+        check_rows(rows, self.graph.input_ports)
+        found = np.empty((len(rows), count_values(self.graph.output_ports)), dtype=np.int64)
+        with _wide_codes():
+            for start in range(0, len(rows), self._batch):
+                part = rows[start : start + self._batch]
+                full = np.zeros((self._batch, rows.shape[1]), dtype=np.int64)
+                full[: len(part)] = part
+                inputs = [jax.device_put(each, self._device) for each in split(full, self.graph.input_ports)]
+                found[start : start + len(part)] = np.asarray(self._compiled(inputs))[: len(part)]
+        return found
+
+    def _outputs(self, inputs: list[Codes]) -> Codes:
+        import jax.numpy as jnp
+
+        trace = self.compute(inputs)
+        rows: Codes = jnp.concatenate([trace[name].reshape(self._batch, -1) for name in self.graph.outputs], axis=1)
+        return rows
+
+
+def _wide_codes() -> AbstractContextManager[Any]:
+    """Let JAX compute with int64 and float64: codes have up to 63 bits."""
+    import jax
+    import jax.experimental
+
+    module = jax if hasattr(jax, "enable_x64") else jax.experimental
+    context: AbstractContextManager[Any] = module.enable_x64(True)  # noqa: FBT003  no other way
+    return context
