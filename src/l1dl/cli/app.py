@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from l1dl import __version__
-from l1dl.cli import architectures, compare, data, deploy, doctor, emulate, prove, run, stages
+from l1dl.cli import architectures, compare, data, deploy, doctor, emulate, export, prove, run, stages
 from l1dl.cli.signals import STOPPED
 from l1dl.errors import L1dlError
 
@@ -42,6 +42,7 @@ run.add_to(app)
 deploy.add_to(app)
 stages.add_to(app)
 emulate.add_to(app)
+export.add_to(app)
 compare.add_to(app)
 architectures.add_to(app)
 prove.add_to(app)

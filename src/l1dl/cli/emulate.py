@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from l1dl.cli.run import Card, Force, Hls, Out, Set, execute
-
-
-class Engine(str, Enum):
-    """What computes the codes; all give the same ones."""
-
-    NUMPY = "numpy"
-    XLA = "xla"
-
 
 EXAMPLES = "Examples:  l1dl emulate models/jet_mlp   |   l1dl emulate runs/jet_mlp --input events.h5 --output scores.h5"
 
@@ -33,9 +26,10 @@ def emulate(
         Path | None, typer.Option("--input", help="File of events: .h5, .npz, .npy, .parquet; CARD is a run directory.")
     ] = None,
     target: Annotated[Path | None, typer.Option("--output", help="File of scores to write: the same formats.")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="What computes; xla takes a GPU where JAX has one.")] = (
-        Engine.XLA
-    ),
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="compiled: C++ on all processors; xla: JAX, on a GPU where it has one; numpy."),
+    ] = "compiled",
     out: Out = None,
     hls: Hls = None,
     changes: Set = None,
@@ -57,20 +51,21 @@ def emulate(
     return 0
 
 
-def _emulate_file(model: Path, source: Path, target: Path, engine: Engine) -> None:
-    import time
-
+def _emulate_file(model: Path, source: Path, target: Path, engine: str) -> None:
     from l1dl.cli.console import display, show
-    from l1dl.emulate.engine import Emulator
-    from l1dl.emulate.xla import XlaEmulator
-    from l1dl.flow.emulate_file import emulate_file, find_graph
+    from l1dl.flow.emulate_file import Engine, emulate_file, find_graph, make_predict
 
+    known = [each.value for each in Engine]
+    if engine not in known:
+        msg = f"--engine {engine!r} is not known; allowed are {', '.join(known)}"
+        raise typer.BadParameter(msg)
     graph = find_graph(model)
-    emulator = Emulator(graph) if engine is Engine.NUMPY else XlaEmulator(graph)
-    start = time.perf_counter()
-    with display() as shown:
+    with tempfile.TemporaryDirectory() as scratch, display() as shown:
+        shown.step(f"preparing {engine}", 0, 0)
+        predict = make_predict(graph, Engine(engine), Path(scratch))
+        start = time.perf_counter()
         events = emulate_file(
-            emulator, source, target, progress=lambda done, total: shown.step("emulating", done, total)
+            graph, predict, source, target, progress=lambda done, total: shown.step("emulating", done, total)
         )  # fmt: skip
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     show(f"{events:,} events in {seconds:.1f} s ({events / seconds:,.0f} events/s): {target}")

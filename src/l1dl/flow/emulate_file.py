@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 
 from l1dl.data.blocks import read_events, write_events
@@ -10,10 +11,23 @@ from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Values
 from l1dl.flow.architectures import graph_of_run
 from l1dl.graph import FixedGraph, load_graph
-from l1dl.ports import split
+from l1dl.ports import as_rows, split
 
 BLOCK = 1 << 16
 """Most events that are in memory together."""
+
+Predict = Callable[[Values], Values]
+"""Rows of real inputs → rows of real outputs, shape (events, values)."""
+
+
+class Engine(str, Enum):
+    """What computes; the outputs are the same in every bit."""
+
+    COMPILED = "compiled"
+    """C++ on all processors; needs a compiler."""
+    XLA = "xla"
+    """JAX, on a GPU where it has one."""
+    NUMPY = "numpy"
 
 
 def find_graph(model: Path) -> FixedGraph:
@@ -27,15 +41,44 @@ def find_graph(model: Path) -> FixedGraph:
     return load_graph(model) if model.suffix == ".json" else graph_of_run(model)
 
 
+def make_predict(graph: FixedGraph, engine: Engine, work: Path) -> Predict:
+    """Return what computes the outputs of a network.
+
+    Parameters
+    ----------
+    work
+        Directory for what is compiled.
+
+    Raises
+    ------
+    UnsupportedError
+        The graph has arithmetic that cannot be emulated exactly.
+    ToolMissingError
+        There is no C++ compiler.
+    """
+    if engine is Engine.COMPILED:
+        from l1dl.emulate.compiled import CompiledEmulator
+
+        return CompiledEmulator(graph, work).predict
+    if engine is Engine.XLA:
+        from l1dl.emulate.xla import XlaEmulator
+
+        emulator: Emulator = XlaEmulator(graph)
+    else:
+        emulator = Emulator(graph)
+    return lambda rows: emulator.decode(emulator.run(emulator.encode(split(rows, graph.input_ports))))
+
+
 def emulate_file(
-    emulator: Emulator,
+    graph: FixedGraph,
+    predict: Predict,
     source: Path,
     target: Path,
     *,
     block: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write the outputs of the network for all events of a file, bit by bit those of the firmware.
+    """Write the outputs of a network for all events of a file, bit by bit those of the firmware.
 
     Memory does not grow with the number of events. Without an error the file is whole, else it is not there.
 
@@ -57,16 +100,13 @@ def emulate_file(
     StorageError
         The outputs cannot be written.
     """
-    graph, done = emulator.graph, 0
-    with (
-        read_events(source, graph.input_ports) as events,
-        write_events(target, graph.output_ports, events.count) as write,
-    ):
+    inputs, outputs = graph.input_ports, graph.output_ports
+    with read_events(source, inputs) as events, write_events(target, outputs, events.count) as write:
+        done = 0
         for values in events.blocks(block):
-            found = emulator.decode(emulator.run(emulator.encode(values)))
-            parts: Sequence[Values] = split(found, graph.output_ports)
+            parts: Sequence[Values] = split(predict(as_rows(values, inputs)), outputs)
             write(parts)
-            done += len(found)
+            done += len(parts[0])
             if progress is not None:
                 progress(done, events.count)
     return done
