@@ -1,11 +1,11 @@
 """Measure the speed of l1dl, section by section: ``python scripts/benchmark.py --section all --out benchmark.json``.
 
 Sections: ``generation`` (ms a jet, share of Pythia), ``training`` (jets/s), ``verdict`` (seconds from a
-trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as
-ratios to the C++ of hls4ml), ``cnn`` (CPU time of tracing and of the simulator's build for convolutions,
-one image per clock, for each operation, as ratios to an MLP), ``stream`` (the same network as a streaming
-design: CPU time of its build, images/s of its simulation, as ratios to one image per clock). Machines are noisy:
-compare the ratios, which come from one run.
+trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as ratios to
+the C++ of hls4ml, and the share of NumPy's matrix product that the fastest reaches), ``cnn`` (CPU time of tracing
+and of the simulator's build for convolutions, one image per clock, for each operation, as ratios to an MLP),
+``stream`` (the same network as a streaming design: CPU time of its build, images/s of its simulation, as
+ratios to one image per clock). Machines are noisy: compare the ratios, which come from one run.
 """
 
 from __future__ import annotations
@@ -116,11 +116,15 @@ def verdict(events: int = 20_000) -> dict[str, Any]:
 def simulation(events: int = 50_000) -> dict[str, Any]:
     """Run the same events through each executable meaning of the flagship model."""
     import numpy as np
+    import onnxruntime
 
-    from l1dl import Emulator, build_rtl, convert_model
+    from l1dl import Emulator, build_rtl, convert_model, export_onnx
     from l1dl.cosim.protocol import stream
     from l1dl.cosim.verilate import Simulation
+    from l1dl.emulate.compiled import CompiledEmulator
     from l1dl.emulate.csim import Csim
+    from l1dl.emulate.xla import XlaEmulator
+    from l1dl.nodes import Dense
 
     model, x = _trained(events)
     with tempfile.TemporaryDirectory() as name:
@@ -128,18 +132,36 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
         done = convert_model(model, work / "hls")
         emulator, design, csim = Emulator(done.graph), build_rtl(done.graph), Csim(done.project, work)
         rtl = Simulation(design.sources(), design.top, design.inputs, design.outputs, work)
-        codes = emulator.encode(x)
+        codes, many = emulator.encode(x), np.resize(x, (20 * events, x.shape[1]))
+        many_codes = np.resize(codes, many.shape)
+        compiled, xla = CompiledEmulator(done.graph, work), XlaEmulator(done.graph, batch=16384)
+        export_onnx(done.graph, work / "net.onnx")
+        onnx = onnxruntime.InferenceSession(work / "net.onnx", providers=["CPUExecutionProvider"])
+        (port,) = done.graph.input_ports
         rates = {
+            "compiled_real_inputs": _rate(lambda: compiled.predict(many), len(many)),
+            "compiled_codes": _rate(lambda: compiled.run(many_codes), len(many)),
+            "xla_codes": _rate(lambda: xla.run(codes), events),
+            "onnxruntime_batches_of_4096": _rate(
+                lambda: [onnx.run(None, {port.name: x[i : i + 4096]}) for i in range(0, events, 4096)], events
+            ),
             "csim_all_cores": _rate(lambda: csim.run(x), events),
             "emulator_numpy": _rate(lambda: emulator.run(emulator.encode(x)), events),
             "rtl_verilator_one_core": _rate(lambda: rtl.run(codes, stream(events, 64)), events),
         }
-        same = np.array_equal(rtl.run(codes, stream(events, 64)).codes, emulator.run(codes))
-        assert same, "the RTL and the emulator disagree"
+        expected = emulator.run(codes)
+        found = (rtl.run(codes, stream(events, 64)).codes, compiled.run(codes), xla.run(codes))
+        assert all(np.array_equal(each, expected) for each in found), "the meanings disagree"
+        size = 2048
+        matrix = np.ones((size, size), dtype=np.float32)
+        peak = 2 * size**3 * _rate(lambda: matrix @ matrix, 1)
+        operations = 2 * sum(node.weight.size for node in done.graph.nodes if isinstance(node, Dense))
     return {
         "events": events,
         "events_per_s": rates,
         "ratio_to_csim": {name: rate / rates["csim_all_cores"] for name, rate in rates.items()},
+        "matrix_product_gflops": peak / 1e9,
+        "compiled_codes_gflops": rates["compiled_codes"] * operations / 1e9,
     }
 
 
