@@ -25,12 +25,12 @@ def run(tmp_path: Path) -> Path:
 def test_an_image_may_enter_by_pixels_and_by_rows() -> None:
     found = architectures(headed(), 4.0)
     assert list(found) == [
-        "parallel", "stream, 1 pixel per clock", "stream, 1 pixel per clock, no reuse",
-        "stream, 6 pixels per clock", "stream, 6 pixels per clock, no reuse",
+        "parallel", "stream, 1 pixel", "stream, 1 pixel, no reuse",
+        "stream, 6 pixels", "stream, 6 pixels, no reuse",
     ]  # fmt: skip
     assert {settings.clock_period_ns for settings in found.values()} == {4.0}
     assert list(architectures(headed(), 5.0, [3]))[1:] == [
-        "stream, 3 pixels per clock", "stream, 3 pixels per clock, no reuse",
+        "stream, 3 pixels", "stream, 3 pixels, no reuse",
     ]  # fmt: skip
     assert len(architectures(small_net(), 5.0)) == 3
 
@@ -59,10 +59,10 @@ def test_designs_are_measured_and_kept(run: Path, capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     found = {each.name: each for each in read_architectures(run, headed())}
     assert len(found) == 5
-    parallel, stream = found["parallel"], found["stream, 1 pixel per clock"]
+    parallel, stream = found["parallel"], found["stream, 1 pixel"]
     assert (parallel.interval, stream.interval) == (1, 36)
     assert parallel.lut > stream.lut > 0
     assert stream.dsp is not None
     assert stream.latency_ns == 5 * stream.latency_cycles
-    assert "pixels_per_clock = 4 does not divide" in found["stream, 4 pixels per clock"].reason
+    assert "pixels_per_clock = 4 does not divide" in found["stream, 4 pixels"].reason
     assert "parallel" in shown

@@ -47,8 +47,8 @@ def architectures(graph: FixedGraph, clock_period_ns: float, pixels: Sequence[in
     for count in dict.fromkeys(pixels or (1, row)):
         name = "1 pixel" if count == 1 else f"{count} pixels"
         stream = RtlCard(clock_period_ns=clock_period_ns, architecture="stream", pixels_per_clock=count)
-        found[f"stream, {name} per clock"] = stream
-        found[f"stream, {name} per clock, no reuse"] = stream.model_copy(update={"reuse_factor": 1})
+        found[f"stream, {name}"] = stream
+        found[f"stream, {name}, no reuse"] = stream.model_copy(update={"reuse_factor": 1})
     return found
 
 
