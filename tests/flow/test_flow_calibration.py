@@ -71,7 +71,7 @@ def test_a_single_input_may_stand_alone_or_in_a_list() -> None:
         ({"vector": np.zeros((6, 5))}, ["for input 'vector' of shape (6, 5)", "(N, 4)"]),
         ({"vector": np.zeros((5, 4))}, ["different numbers of events", "[6, 5, 6]"]),
         ({"vector": np.full((6, 4), np.inf)}, ["for input 'vector' hold NaN or infinity"]),
-        ({"vector": np.full((6, 4), "a")}, ["no array of numbers"]),
+        ({"vector": np.full((6, 4), "a")}, ["no array of real numbers"]),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
