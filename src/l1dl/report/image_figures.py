@@ -68,7 +68,7 @@ def maps_figure(maps: FeatureMaps) -> Figure:
     with style():
         figure, axes = _grid(len(rows), count)
         for row, (name, values) in enumerate(rows):
-            axes[row][0].set_ylabel(name, fontsize=7)
+            axes[row][0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
             for column in range(count):
                 shown = axes[row][column].imshow(values[..., column], cmap="viridis", vmin=0, vmax=top)
         _scale(figure, shown, axes)
