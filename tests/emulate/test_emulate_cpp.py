@@ -70,7 +70,7 @@ def test_random_graphs(tmp_path):
 @pytest.mark.parametrize("start", range(1000, 3000, 100))
 def test_many_random_graphs(start, tmp_path):
     graphs = [random_graph(seed, layers=2 + seed % 8) for seed in range(start, start + 80)]
-    graphs += [random_image_graph(seed) for seed in range(start, start + 20)]
+    graphs += [random_image_graph(seed % 120) for seed in range(start, start + 20)]  # not every seed gives one
     check_all([with_all_outputs(graph) for graph in graphs], tmp_path, lanes=(1, 2, 4, 8, 16, 32)[start // 100 % 6])
 
 

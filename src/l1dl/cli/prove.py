@@ -43,7 +43,9 @@ def prove(
 
     with display() as shown:
         proofs, same = prove_run(
-            run, section(RtlCard, clock_period_ns=clock, pixels_per_clock=pixels, reuse_factor=reuse), timeout_s=limit,
+            run, section(
+                RtlCard, architecture="stream", clock_period_ns=clock, pixels_per_clock=pixels, reuse_factor=reuse
+            ), timeout_s=limit,
             progress=lambda done, total: shown.step("proving the handshakes", done, total),
         )  # fmt: skip
     rows: dict[tuple[str, str, str], list[str]] = {}
