@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -355,6 +355,36 @@ class Window(Node):
         return tuple(
             (size - kernel) // step + 1 for size, kernel, step in zip(padded, self.kernel, self.strides, strict=True)
         )
+
+    @property
+    def pads(self) -> list[tuple[int, int]]:
+        """How many values stand before and after each axis of the source, the channels included."""
+        return [*zip(self.padding[::2], self.padding[1::2], strict=True), (0, 0)]
+
+    def slide(self, padded: np.ndarray) -> np.ndarray:
+        """Return the values under the kernel in each of its places.
+
+        Parameters
+        ----------
+        padded
+            Images of any dtype with the padding around them; axes may stand before those of the image.
+
+        Returns
+        -------
+        Shape (…, *shape of the node).
+        """
+        first = padded.ndim - len(self.kernel) - 1
+        axes = tuple(range(first, first + len(self.kernel)))
+        steps: tuple[Any, ...] = (slice(None),) * first + tuple(slice(None, None, step) for step in self.strides)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=axes)[steps]
+        # (…, *positions, channels, *kernel): the channels belong behind the kernel.
+        result: np.ndarray = np.moveaxis(windows, first + len(axes), -1).reshape(*padded.shape[:first], *self.shape)
+        return result
+
+    def places(self, shape: tuple[int, ...]) -> Codes:
+        """Return for each value of the result its place among those of a source of this shape; -1 outside of it."""
+        places = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+        return self.slide(np.pad(places, self.pads, constant_values=-1))
 
     def check(self, sources: Sequence[Node]) -> None:
         """Check the geometry and the fill."""

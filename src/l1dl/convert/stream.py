@@ -164,13 +164,7 @@ def _moved(node: Rearrange | Window, sources: tuple[Node, ...], inputs: list[Cod
     if isinstance(node, Rearrange):
         index, fill = node.index, 0
     else:
-        source, axes = sources[0], tuple(range(len(node.kernel)))
-        index = np.arange(source.size, dtype=np.int64).reshape(source.shape)
-        ends = [*zip(node.padding[::2], node.padding[1::2], strict=True), (0, 0)]
-        index = np.pad(index, ends, constant_values=-1)
-        views = np.lib.stride_tricks.sliding_window_view(index, node.kernel, axes)
-        steps = tuple(slice(None, None, step) for step in node.strides)
-        index, fill = np.moveaxis(views[steps], len(axes), -1).reshape(node.shape), node.fill
+        index, fill = node.places(sources[0].shape), node.fill
     values = np.concatenate([each.ravel() for each in inputs])
     return np.where(index < 0, -1 - 2 * abs(fill) - (fill < 0), values[np.maximum(index, 0)])
 

@@ -24,11 +24,13 @@ from l1dl.ports import Ports
 SUFFIXES = (".h5", ".hdf5", ".npy", ".npz", ".parquet")
 """Kinds of files that are read and written."""
 
-SINGLE = ("x", "X", "x_test", "X_test", "inputs", "data", "images")
+SINGLE = ("x", "X", "x_test", "X_test", "inputs", "data")
 """Names under which the array of a model with one input may stand."""
 
+_SINGLE = (*SINGLE, "images")
 _NO_INPUTS = ("y", "labels", "label", "class", "y_test", "event_id", "split", "features", "classes", "kin")
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
+
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
 
 Array = npt.NDArray[Any]
 Block = dict[str, Array]
@@ -90,7 +92,7 @@ def read_events(path: Path, ports: Ports) -> Iterator[Events]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             msg = f"{path} holds Python objects; l1dl never unpickles; allowed: arrays of numbers"
             raise InputError(msg) from None
@@ -125,14 +127,32 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _pick(path: Path, found: Sequence[str], ports: Ports) -> dict[str, str]:
-    """Return port → array that holds its values."""
-    names = [port.name for port in ports]
+def pick_arrays(
+    path: Path, found: Sequence[str], names: Sequence[str], *, single: Sequence[str], others: Sequence[str]
+) -> dict[str, str]:
+    """Return input → array of a file that holds its values.
+
+    Parameters
+    ----------
+    found
+        Names of the arrays.
+    names
+        Names of the inputs.
+    single
+        Names that the array of a single input may have, the likeliest first.
+    others
+        Names of arrays that are no inputs; a single one besides them is that of a single input.
+
+    Raises
+    ------
+    InputError
+        An input has no array.
+    """
     if all(name in found for name in names):
         return {name: name for name in names}
-    values = [name for name in found if name not in _NO_INPUTS]
+    values = [name for name in found if name not in others]
     if len(names) == 1:
-        for name in SINGLE if len(values) != 1 else values:
+        for name in single if len(values) != 1 else values:
             if name in found:
                 return {names[0]: name}
     missing = next(name for name in names if name not in found)
@@ -141,6 +161,10 @@ def _pick(path: Path, found: Sequence[str], ports: Ports) -> dict[str, str]:
         f"the inputs of the model are {', '.join(names)}"
     )
     raise InputError(msg)
+
+
+def _pick(path: Path, found: Sequence[str], ports: Ports) -> dict[str, str]:
+    return pick_arrays(path, found, [port.name for port in ports], single=_SINGLE, others=_NO_INPUTS)
 
 
 def _same_count(path: Path, counts: Mapping[str, int]) -> int:

@@ -130,23 +130,36 @@ def _column_sums(weight: Codes) -> npt.NDArray[Any]:
 
 def _convert(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
     """Return the range after a conversion to `spec` of a range of numbers with `fraction` fractional bits."""
-    low, high = _align(node, values, fraction, spec)
-    if is_inside((low, high), spec):
-        return low, high
+    return overflow_range(_align(node, values, fraction, spec), spec)
+
+
+def overflow_range(values: Range, spec: FixedSpec) -> Range:
+    """Return what the overflow of `spec` leaves of a range of codes with its binary point."""
+    low, high = values
+    if is_inside(values, spec):
+        return values
     if spec.overflow is Overflow.WRAP:
         return spec.minimum_code, spec.maximum_code
     if spec.overflow is Overflow.SAT_ZERO:
         low, high = min(low, 0), max(high, 0)
-    lowest, highest = _limits(spec)
+    lowest, highest = limits(spec)
     return min(max(low, lowest), highest), min(max(high, lowest), highest)
 
 
 def _align(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
-    """Return a range of numbers with the binary point and the rounding of `spec`: roundings are monotonic."""
-    low, high = values
-    _check_bits(node, low, high, shift=max(spec.fraction - fraction, 0))
-    ends = align(np.array([low, high]), fraction, spec)
-    return int(ends[0]), int(ends[1])
+    """Return `aligned_range`, or refuse what has too many bits on the way."""
+    _check_bits(node, *values, shift=max(spec.fraction - fraction, 0))
+    return aligned_range(values, fraction, spec)
+
+
+def aligned_range(values: Range, fraction: int, spec: FixedSpec) -> Range:
+    """Return a range of codes with the binary point and the rounding of `spec`: roundings are monotonic."""
+    drop = fraction - spec.fraction
+    if drop <= 0:
+        low, high = (value << -drop if value else 0 for value in values)
+        return low, high
+    low, high = (int(end) for end in align(np.array(values, dtype=np.int64), fraction, spec))
+    return low, high
 
 
 def _check_bits(node: Node, *values: int, shift: int = 0) -> None:
@@ -157,7 +170,7 @@ def _check_bits(node: Node, *values: int, shift: int = 0) -> None:
         raise UnsupportedError(msg)
 
 
-def _limits(spec: FixedSpec) -> Range:
+def limits(spec: FixedSpec) -> Range:
     """Return the ends of the range that a conversion to `spec` leaves as it is."""
     symmetric = spec.overflow is Overflow.SAT_SYM and spec.signed
     return -spec.maximum_code if symmetric else spec.minimum_code, spec.maximum_code
@@ -165,7 +178,7 @@ def _limits(spec: FixedSpec) -> Range:
 
 def is_inside(values: Range, spec: FixedSpec) -> bool:
     """Say whether the overflow mode of `spec` leaves all codes of a range as they are."""
-    lowest, highest = _limits(spec)
+    lowest, highest = limits(spec)
     return lowest <= values[0] and values[1] <= highest
 
 
@@ -297,22 +310,32 @@ def _table(node: Node, sources: Sequence[Operand]) -> Range:
 def _merge(node: Node, sources: Sequence[Operand]) -> Range:
     assert isinstance(node, Merge)
     fractions = [source.fraction for source in sources]
-    fraction = max(fractions)
     if node.operation is Operation.MULTIPLY:
-        corners = [a * b for a in sources[0].codes for b in sources[1].codes]
-        _check_bits(node, *corners)
-        return _convert(node, (min(corners), max(corners)), sum(fractions), node.result)
-    a, b = (tuple(end << (fraction - source.fraction) for end in source.codes) for source in sources)
-    if node.operation is Operation.SUBTRACT:
-        low, high = a[0] - b[1], a[1] - b[0]
-    elif node.operation is Operation.MAXIMUM:
-        low, high = max(a[0], b[0]), max(a[1], b[1])
-    elif node.operation is Operation.MINIMUM:
-        low, high = min(a[0], b[0]), min(a[1], b[1])
-    else:
-        low, high = a[0] + b[0], a[1] + b[1]
-    _check_bits(node, *a, *b, low, high)
-    return _convert(node, (low, high), fraction + (node.operation is Operation.AVERAGE), node.result)
+        values = merged_range(node.operation, sources[0].codes, sources[1].codes)
+        _check_bits(node, *values)
+        return _convert(node, values, sum(fractions), node.result)
+    fraction = max(fractions)
+    a, b = (
+        (source.codes[0] << fraction - source.fraction, source.codes[1] << fraction - source.fraction)
+        for source in sources
+    )
+    values = merged_range(node.operation, a, b)
+    _check_bits(node, *a, *b, *values)
+    return _convert(node, values, fraction + (node.operation is Operation.AVERAGE), node.result)
+
+
+def merged_range(operation: Operation, a: Range, b: Range) -> Range:
+    """Return what an operation reaches with aligned operands, before the conversion of its result."""
+    if operation is Operation.MULTIPLY:
+        corners = [left * right for left in a for right in b]
+        return min(corners), max(corners)
+    if operation is Operation.SUBTRACT:
+        return a[0] - b[1], a[1] - b[0]
+    if operation is Operation.MAXIMUM:
+        return max(a[0], b[0]), max(a[1], b[1])
+    if operation is Operation.MINIMUM:
+        return min(a[0], b[0]), min(a[1], b[1])
+    return a[0] + b[0], a[1] + b[1]
 
 
 _ADDITIVE = (Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF)

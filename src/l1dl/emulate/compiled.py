@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from l1dl.artifacts import atomic_path, digest_json
 from l1dl.emulate.cpp.generate import HEADERS, network_text, read_text
+from l1dl.emulate.engine import Codec
 from l1dl.errors import InputError, ToolFailedError
 from l1dl.fixed import Codes, Values, encode
 from l1dl.graph import FixedGraph
-from l1dl.ports import Arrays, as_rows, check_rows, count_values, decode_rows, encode_rows
+from l1dl.ports import check_rows, count_values
 from l1dl.tools import Tool, find_tool, run_tool
 
 COMPILE_LIMIT_S = 1800
@@ -40,7 +41,7 @@ _NATIVE = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",))
 """Options for this machine, of which the compiler may not know some."""
 
 
-class CompiledEmulator:
+class CompiledEmulator(Codec):
     """A FixedGraph as compiled C++, with the interface of `l1dl.emulate.engine.Emulator`.
 
     Parameters
@@ -91,21 +92,6 @@ class CompiledEmulator:
             ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint,
         ]  # fmt: skip
         self._function.restype = ctypes.c_int
-
-    def encode(self, x: Arrays) -> Codes:
-        """Convert real inputs, one array of shape (events, *shape) for each port, to rows of input codes.
-
-        Raises
-        ------
-        InputError
-            The shapes do not fit, or a value is NaN or infinite.
-        """
-        ports = self.graph.input_ports
-        return encode_rows(as_rows(x, ports), ports)
-
-    def decode(self, rows: Codes) -> Values:
-        """Return the real values of rows of output codes."""
-        return decode_rows(rows, self.graph.output_ports)
 
     def run(self, rows: Codes) -> Codes:
         """Return rows of output codes, shape (events, values of all outputs), for rows of input codes.

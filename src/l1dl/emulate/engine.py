@@ -23,7 +23,34 @@ Trace = dict[str, Codes]
 """Node name → codes of its result, shape (events, *node.shape)."""
 
 
-class Emulator:
+class Codec:
+    """The ports of a network: real values to codes, and back.
+
+    Attributes
+    ----------
+    graph
+        The network.
+    """
+
+    graph: FixedGraph
+
+    def encode(self, x: Arrays) -> Codes:
+        """Convert real inputs, one array of shape (events, *shape) for each port, to rows of input codes.
+
+        Raises
+        ------
+        InputError
+            The shapes do not fit, or a value is NaN or infinite.
+        """
+        ports = self.graph.input_ports
+        return encode_rows(as_rows(x, ports), ports)
+
+    def decode(self, rows: Codes) -> Values:
+        """Return the real values of rows of output codes."""
+        return decode_rows(rows, self.graph.output_ports)
+
+
+class Emulator(Codec):
     """A FixedGraph, checked and ready to run.
 
     Parameters
@@ -46,21 +73,6 @@ class Emulator:
             if not isinstance(node, Input)
         ]
         self._block = max(1, min(BLOCK, BLOCK_VALUES // sum(node.size for node in graph.nodes)))
-
-    def encode(self, x: Arrays) -> Codes:
-        """Convert real inputs, one array of shape (events, *shape) for each port, to rows of input codes.
-
-        Raises
-        ------
-        InputError
-            The shapes do not fit, or a value is NaN or infinite.
-        """
-        ports = self.graph.input_ports
-        return encode_rows(as_rows(x, ports), ports)
-
-    def decode(self, rows: Codes) -> Values:
-        """Return the real values of rows of output codes."""
-        return decode_rows(rows, self.graph.output_ports)
 
     def run(self, rows: Codes) -> Codes:
         """Return rows of output codes, shape (events, values of all outputs), for rows of input codes.

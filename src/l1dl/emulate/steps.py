@@ -238,9 +238,8 @@ def _argmax(node: Node, _sources: Sequence[Operand]) -> Step:
 def _window(node: Node, sources: Sequence[Operand]) -> Step:
     assert isinstance(node, Window)
     source = sources[0]
-    pads = [(0, 0), *zip(node.padding[::2], node.padding[1::2], strict=True), (0, 0)]
-    padded_shape = [size + sum(ends) for size, ends in zip(source.shape, pads[1:], strict=True)]
-    places = _windows(np.arange(math.prod(padded_shape)).reshape(1, *padded_shape), node).ravel()
+    pads = [(0, 0), *node.pads]
+    padded_shape = [size + sum(ends) for size, ends in zip(source.shape, node.pads, strict=True)]
     values_range = (min(source.codes[0], node.fill), max(source.codes[1], node.fill))
     keep = is_unchanged(values_range, source.fraction, node.result)
 
@@ -248,21 +247,13 @@ def _window(node: Node, sources: Sequence[Operand]) -> Step:
         x, xp = values[0], namespace(values[0])
         x = xp.pad(x, pads, constant_values=node.fill) if any(node.padding) else x
         if isinstance(x, np.ndarray):
-            taken = _windows(x, node)
+            taken = node.slide(x)
         else:
-            taken = xp.take(x.reshape(len(x), -1), places, axis=1).reshape(len(x), *node.shape)
+            places = node.slide(np.arange(math.prod(padded_shape)).reshape(padded_shape))
+            taken = xp.take(x.reshape(len(x), -1), places.ravel(), axis=1).reshape(len(x), *node.shape)
         return taken if keep else convert(taken, source.fraction, node.result)
 
     return step
-
-
-def _windows(padded: Codes, node: Window) -> Codes:
-    """Return the values under the kernel in each of its places."""
-    axes = tuple(range(1, len(node.kernel) + 1))
-    strides = (slice(None), *(slice(None, None, step) for step in node.strides))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, node.kernel, axis=axes)[strides]
-    # (events, *positions, channels, *kernel): the channels belong behind the kernel.
-    return np.moveaxis(windows, len(axes) + 1, -1).reshape(len(padded), *node.shape)
 
 
 def _rearrange(node: Node, sources: Sequence[Operand]) -> Step:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.data.blocks import DAMAGED, SINGLE, pick_arrays
 from l1dl.data.load import check_file, damaged, load_dataset
 from l1dl.data.store import GROUP
 from l1dl.errors import InputError, did_you_mean
@@ -21,8 +21,6 @@ SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".parquet", ".arff")
 
 _LABELS = ("y", "labels", "label", "y_test")
 _OTHERS = (*_LABELS, "event_id", "split", "features", "classes")
-_SINGLE = ("x", "X", "x_test", "X_test", "inputs", "data")
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,19 +103,9 @@ def read_labels(path: Path) -> npt.NDArray[Any]:
 
 
 def _inputs(path: Path, arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> Any:
-    if all(name in arrays for name in names):
-        return {name: arrays[name] for name in names}
-    values = [name for name in arrays if name not in _OTHERS]
-    if len(names) == 1:
-        for name in _SINGLE if len(values) != 1 else values:
-            if name in arrays:
-                return arrays[name]
-    missing = next((name for name in names if name not in arrays), names[0])
-    msg = (
-        f"{path} holds no array {missing!r}{did_you_mean(missing, arrays)}; found {', '.join(arrays) or 'nothing'}; "
-        f"the inputs of the model are {', '.join(names)}"
-    )
-    raise InputError(msg)
+    picked = pick_arrays(path, list(arrays), names, single=SINGLE, others=_OTHERS)
+    by_name = all(name == array for name, array in picked.items())
+    return {name: arrays[name] for name in names} if by_name else arrays[picked[names[0]]]
 
 
 def _dataset(path: Path) -> Calibration:
@@ -128,7 +116,7 @@ def _dataset(path: Path) -> Calibration:
 def _one_array(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(path, "npy", error) from None
     if not isinstance(array, np.ndarray):
         msg = f"{path} holds several arrays; rename it to .npz"
@@ -142,7 +130,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise zipfile.BadZipFile("not a zip archive")  # noqa: EM101
             return {name: file[name] for name in file.files}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(path, "npz", error) from None
 
 
@@ -158,7 +146,7 @@ def _read_hdf5(path: Path) -> dict[str, npt.NDArray[Any]] | None:
             if "classes" in file.attrs:
                 arrays["classes"] = np.asarray(file.attrs["classes"])
             return arrays
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(path, "HDF5", error) from None
 
 

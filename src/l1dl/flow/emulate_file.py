@@ -11,7 +11,7 @@ from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Values
 from l1dl.flow.architectures import graph_of_run
 from l1dl.graph import FixedGraph, load_graph
-from l1dl.ports import as_rows, split
+from l1dl.ports import as_rows, encode_rows, split
 
 BLOCK = 1 << 16
 """Most events that are in memory together."""
@@ -66,7 +66,7 @@ def make_predict(graph: FixedGraph, engine: Engine, work: Path) -> Predict:
         emulator: Emulator = XlaEmulator(graph)
     else:
         emulator = Emulator(graph)
-    return lambda rows: emulator.decode(emulator.run(emulator.encode(split(rows, graph.input_ports))))
+    return lambda rows: emulator.decode(emulator.run(encode_rows(rows, graph.input_ports)))
 
 
 def emulate_file(

@@ -25,7 +25,7 @@ def check_sliding(element: Sliding) -> Checks:
     One beat, whichever, is followed from its entry on, and must stand in each place of each result that has it.
     """
     width, frame, delay = element.source.width, element.source.beats, element.delay
-    times = _times(element)
+    times = element.times.tolist()
     results, pixel = len(times), width // element.source.beat
     ghosts, assumed, stays = element_ports(width, element.result.width)
     ghosts += [
@@ -76,16 +76,6 @@ def check_sliding(element: Sliding) -> Checks:
         [assumed],
         [*_place_invariants(element, results), *_line_invariants(element)],
     )  # fmt: skip
-
-
-def _times(element: Sliding) -> list[int]:
-    """Return for each result the beat, counted from the frame's first one, that completes it."""
-    rows = (row * element.steps[0] + element.first_row for row in range(element.outputs[0]))
-    return [
-        row * element.row_beats + element.first_beat + index * element.beat_step
-        for row in rows
-        for index in range(element.result_row_beats)
-    ]
 
 
 def _taps(element: Sliding) -> Iterator[_Tap]:

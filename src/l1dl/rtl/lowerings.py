@@ -232,15 +232,11 @@ def _winner(first: _Candidate, second: _Candidate) -> _Candidate:
 def _window(node: Node, sources: Sequence[Node], inputs: Sequence[Signals], lowering: Lowering) -> Signals:
     assert isinstance(node, Window)
     fill = constant(float(exact_values(np.array([node.fill]), sources[0].result)[0]))
-    pads = list(zip(node.padding[::2], node.padding[1::2], strict=True))
-    image = inputs[0].shape[:-1]
-    padded = np.empty((*(size + sum(pad) for size, pad in zip(image, pads, strict=True)), inputs[0].shape[-1]), object)
+    shape = inputs[0].shape
+    padded = np.empty(tuple(size + sum(ends) for size, ends in zip(shape, node.pads, strict=True)), object)
     padded[...] = fill
-    padded[tuple(slice(before, before + size) for size, (before, _) in zip(image, pads, strict=True))] = inputs[0]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, node.kernel, axis=tuple(range(len(image))))
-    windows = windows[tuple(slice(None, None, step) for step in node.strides)]
-    # (*positions, channels, *kernel): the channels belong behind the kernel.
-    return lowering.convert_all(np.moveaxis(windows, len(image), -1).reshape(node.shape), node.result)
+    padded[tuple(slice(first, first + size) for size, (first, _) in zip(shape, node.pads, strict=True))] = inputs[0]
+    return lowering.convert_all(node.slide(padded), node.result)
 
 
 def _rearrange(node: Node, _sources: Sequence[Node], inputs: Sequence[Signals], lowering: Lowering) -> Signals:

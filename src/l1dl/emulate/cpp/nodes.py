@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.emulate.bounds import Operand, Range, accumulator_range, affine_codes, clip_codes, leaky_shifts, sum_bound
+from l1dl.emulate.bounds import (
+    Operand,
+    accumulator_range,
+    affine_codes,
+    clip_codes,
+    leaky_shifts,
+    merged_range,
+    sum_bound,
+)
 from l1dl.emulate.cpp.numbers import INT32, INT64, array, constant, conversion, integer_type, position, span
 from l1dl.fixed import requantise
 from l1dl.nodes import (
@@ -271,7 +279,7 @@ def _merge(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
     a, b = (
         (operand.codes[0] << shift, operand.codes[1] << shift) for operand, shift in zip(operands, shifts, strict=True)
     )
-    reachable = _merged(node.operation, a, b)
+    reachable = merged_range(node.operation, a, b)
     fraction = max(fractions) + (node.operation is Operation.AVERAGE) if aligned else sum(fractions)
     convert = conversion(reachable, fraction, node.result)
     integer = integer_type([*(operand.codes for operand in operands), a, b, reachable, *convert.reached])
@@ -292,20 +300,6 @@ def _merge(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
     definitions += _structure(target, *places, _function(integer, ", ".join(parameters), value))
     arrays = ", ".join(source.place for source in sources)
     return Code(definitions, (f"merge<{_name(target)}>({arrays}, {target.place})",))
-
-
-def _merged(operation: Operation, a: Range, b: Range) -> Range:
-    """Return what an operation reaches, before its conversion."""
-    if operation is Operation.MULTIPLY:
-        corners = [left * right for left in a for right in b]
-        return min(corners), max(corners)
-    if operation is Operation.SUBTRACT:
-        return a[0] - b[1], a[1] - b[0]
-    if operation is Operation.MAXIMUM:
-        return max(a[0], b[0]), max(a[1], b[1])
-    if operation is Operation.MINIMUM:
-        return min(a[0], b[0]), min(a[1], b[1])
-    return a[0] + b[0], a[1] + b[1]
 
 
 def _reduce(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
@@ -353,14 +347,8 @@ def _argmax(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
 def _window(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
     assert isinstance(node, Window)
     source = sources[0].operand
-    axes = tuple(range(len(node.kernel)))
-    pads = [*zip(node.padding[::2], node.padding[1::2], strict=True), (0, 0)]
-    places = np.pad(np.arange(math.prod(source.shape)).reshape(source.shape), pads, constant_values=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(places, node.kernel, axis=axes)
-    windows = windows[tuple(slice(None, None, step) for step in node.strides)]
-    index = np.moveaxis(windows, len(axes), -1).ravel()
     fill = int(requantise(np.array([node.fill]), source.fraction, node.result)[0]) if any(node.padding) else 0
-    return _gather(node, target, sources[0], index, fill)
+    return _gather(node, target, sources[0], node.places(source.shape).ravel(), fill)
 
 
 def _gather(node: Node, target: Stored, source: Stored, index: npt.NDArray[np.int64], fill: int) -> Code:

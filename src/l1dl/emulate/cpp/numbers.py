@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.emulate.bounds import Range, is_inside
-from l1dl.fixed import FixedSpec, Overflow, align
+from l1dl.emulate.bounds import Range, aligned_range, is_inside, limits, overflow_range
+from l1dl.fixed import FixedSpec, Overflow
 
 INT32, INT64 = "std::int32_t", "std::int64_t"
 
@@ -56,15 +56,7 @@ class Conversion:
     @property
     def result(self) -> Range:
         """The codes that the result can have."""
-        if not self.overflows:
-            return self.aligned
-        low, high = self.aligned
-        if self.spec.overflow is Overflow.WRAP:
-            return self.spec.minimum_code, self.spec.maximum_code
-        if self.spec.overflow is Overflow.SAT_ZERO:
-            low, high = span(low, high)
-        lowest, highest = _limits(self.spec)
-        return min(max(low, lowest), highest), min(max(high, lowest), highest)
+        return overflow_range(self.aligned, self.spec)
 
     def apply(self, value: str, integer: str) -> str:
         """Return the C++ expression of the converted value, which has the type `integer`."""
@@ -77,25 +69,19 @@ class Conversion:
 
 def conversion(values: Range, fraction: int, spec: FixedSpec) -> Conversion:
     """Return the conversion to `spec` of codes in a range that have `fraction` fractional bits."""
-    drop, low, high = fraction - spec.fraction if any(values) else 0, *values
-    if drop:
-        low, high = (int(end) for end in align(np.array(values), fraction, spec))
-    reached = [values, (low, high)]
-    if not is_inside((low, high), spec):
+    drop = fraction - spec.fraction if any(values) else 0
+    aligned = aligned_range(values, fraction, spec)
+    reached = [values, aligned]
+    if not is_inside(aligned, spec):
         reached.append((spec.minimum_code, spec.maximum_code))
-    return Conversion(drop, spec, (low, high), tuple(reached))
+    return Conversion(drop, spec, aligned, tuple(reached))
 
 
 def overflow_arguments(spec: FixedSpec) -> tuple[str, str, str]:
     """Return the template arguments for the overflow of a type: the mode and the bounds."""
-    low, high = _limits(spec)
+    low, high = limits(spec)
     mode = Overflow.SAT if spec.overflow is Overflow.SAT_SYM else spec.overflow
     return f"Overflow::{mode.value}", str(low), str(high)
-
-
-def _limits(spec: FixedSpec) -> Range:
-    symmetric = spec.overflow is Overflow.SAT_SYM and spec.signed
-    return -spec.maximum_code if symmetric else spec.minimum_code, spec.maximum_code
 
 
 def array(integer: str, name: str, values: npt.NDArray[Any] | Sequence[int]) -> str:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from l1dl.emulate.bounds import Range, is_inside
+from l1dl.emulate.bounds import Range, aligned_range, is_inside, limits
 from l1dl.emulate.onnx.builder import FLOAT32, INT64, SIGNIFICAND, Builder, DType, Tensor, magnitude, scaled
 from l1dl.emulate.onnx.whole import clip_whole, round_whole, wrap_whole
-from l1dl.fixed import FixedSpec, Overflow, Rounding, align
+from l1dl.fixed import FixedSpec, Overflow, Rounding
 
 ABOVE_ZERO = {
     Rounding.TRN_ZERO: Rounding.TRN,
@@ -23,16 +23,6 @@ ABOVE_ZERO = {
     Rounding.RND_INF: Rounding.RND,
 }
 """What the roundings that mind the sign are where nothing is negative."""
-
-
-def aligned_range(values: Range, fraction: int, spec: FixedSpec) -> Range:
-    """Return a range of codes with the binary point and the rounding of `spec`."""
-    drop = fraction - spec.fraction
-    if drop <= 0:
-        low, high = (value << -drop if value else 0 for value in values)
-        return low, high
-    low, high = (int(end) for end in align(np.array(values, dtype=np.int64), fraction, spec))
-    return low, high
 
 
 def largest_in(values: Range, fraction: int, spec: FixedSpec) -> int:
@@ -79,8 +69,7 @@ def overflow(builder: Builder, tensor: Tensor, values: Range, spec: FixedSpec) -
         return tensor
     if spec.overflow is Overflow.WRAP:
         return wrap(builder, tensor, spec)
-    low = -spec.maximum_code if spec.overflow is Overflow.SAT_SYM and spec.signed else spec.minimum_code
-    clipped = clip(builder, tensor, spec.fraction, values, (low, spec.maximum_code))
+    clipped = clip(builder, tensor, spec.fraction, values, limits(spec))
     if spec.overflow is not Overflow.SAT_ZERO:
         return clipped
     inside = builder.apply("Equal", tensor.name, clipped.name)

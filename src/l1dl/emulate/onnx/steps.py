@@ -6,14 +6,13 @@ the narrowest dtype that holds it; then it adds the operators.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from l1dl.emulate.bounds import Range, affine_codes, clip_codes, leaky_shifts
+from l1dl.emulate.bounds import Range, affine_codes, aligned_range, clip_codes, leaky_shifts, merged_range
 from l1dl.emulate.onnx.builder import (
     FARTHEST,
     INT32,
@@ -29,7 +28,7 @@ from l1dl.emulate.onnx.builder import (
     read,
     scaled,
 )
-from l1dl.emulate.onnx.conversions import ABOVE_ZERO, aligned_range, clip, convert, largest_in
+from l1dl.emulate.onnx.conversions import ABOVE_ZERO, clip, convert, largest_in
 from l1dl.emulate.onnx.gather import gather
 from l1dl.emulate.onnx.sums import add_dense, add_reduce
 from l1dl.emulate.onnx.whole import larger, smaller
@@ -207,29 +206,17 @@ _MERGES = {
 _WHOLE = {Operation.MAXIMUM: larger, Operation.MINIMUM: smaller}
 """What stands for them in int64."""
 
-_CORNERS: dict[Operation, Callable[[int, int], int]] = {
-    Operation.ADD: lambda a, b: a + b,
-    Operation.SUBTRACT: lambda a, b: a - b,
-    Operation.MULTIPLY: lambda a, b: a * b,
-    Operation.AVERAGE: lambda a, b: a + b,
-    Operation.MAXIMUM: max,
-    Operation.MINIMUM: min,
-}
-
 
 def _merge(builder: Builder, node: Node, sources: Sequence[Source], _wanted: int | None) -> Tensor:
     assert isinstance(node, Merge)
     product = node.operation is Operation.MULTIPLY
     fractions = [source.fraction for source in sources]
     fraction = sum(fractions) if product else max(fractions)
-    ends = [
-        source.codes if product else tuple(end << (fraction - source.fraction) for end in source.codes)
-        for source in sources
-    ]
-    corners = [_CORNERS[node.operation](a, b) for a, b in itertools.product(*ends)]
-    values = min(corners), max(corners)
+    shifts = [0 if product else fraction - source.fraction for source in sources]
+    a, b = ((x.codes[0] << shift, x.codes[1] << shift) for x, shift in zip(sources, shifts, strict=True))
+    values = merged_range(node.operation, a, b)
     behind = fraction + (node.operation is Operation.AVERAGE)
-    largest = max(abs(end) for end in itertools.chain(*ends, values))
+    largest = max(abs(end) for end in (*a, *b, *values))
     dtype = narrowest(largest, largest_in(values, behind, node.result))
     operands = [read(builder, source, dtype) for source in sources]
     if dtype == INT64 and not product:
@@ -274,14 +261,9 @@ def _window(builder: Builder, node: Node, sources: Sequence[Source], _wanted: in
         pads = [0, *node.padding[::2], 0, 0, *node.padding[1::2], 0]
         name = builder.apply("Pad", x.name, np.array(pads, dtype=np.int64), np.array(fill, x.dtype))
         x = Tensor(name, x.dtype, x.fraction)
-        ends = zip(shape[:-1], node.padding[::2], node.padding[1::2], strict=True)
-        shape = (*(size + before + after for size, before, after in ends), shape[-1])
+        shape = tuple(size + sum(ends) for size, ends in zip(shape, node.pads, strict=True))
     x = convert(builder, x, values, source.fraction, node.result)
-    places = np.arange(math.prod(shape)).reshape(shape)
-    axes = tuple(range(len(node.kernel)))
-    strides = tuple(slice(None, None, step) for step in node.strides)
-    windows = np.lib.stride_tricks.sliding_window_view(places, node.kernel, axis=axes)[strides]
-    index = np.moveaxis(windows, len(axes), -1).reshape(node.shape)
+    index = node.slide(np.arange(math.prod(shape)).reshape(shape))
     return Tensor(gather(builder, x, shape, index), x.dtype, x.fraction)
 
 

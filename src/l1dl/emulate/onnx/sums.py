@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from l1dl.emulate.bounds import accumulator_range
+from l1dl.emulate.bounds import accumulator_range, aligned_range
 from l1dl.emulate.onnx.builder import (
     INT64,
     Array,
@@ -19,7 +19,7 @@ from l1dl.emulate.onnx.builder import (
     near,
     read,
 )
-from l1dl.emulate.onnx.conversions import aligned_range, convert, largest_in, overflow, round_to, wrap
+from l1dl.emulate.onnx.conversions import convert, largest_in, overflow, round_to, wrap
 from l1dl.emulate.onnx.whole import maximum_last, sum_last
 from l1dl.fixed import Codes, requantise
 from l1dl.nodes import Dense, Node, Reduce, Reduction

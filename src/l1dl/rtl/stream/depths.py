@@ -66,7 +66,7 @@ def queue_depths(plan: StreamPlan, latencies: Sequence[int]) -> dict[Place, int]
     """
     ready: dict[Stream, int] = {plan.input: 0}
     depths = least_depths(plan)
-    for number, streams in _readers(plan):
+    for number, streams in plan.readers:
         late = max(ready[stream] for stream in streams)
         for place, stream in enumerate(streams):
             depths[number, place] = max(SMALLEST, depths[number, place]) + late - ready[stream]
@@ -84,14 +84,9 @@ def least_depths(plan: StreamPlan) -> dict[Place, int]:
     arrivals = _arrivals(plan)
     return {
         (number, place): max([1, *(_ahead(stream, other, arrivals, plan) for other in streams if other != stream)])
-        for number, streams in _readers(plan)
+        for number, streams in plan.readers
         for place, stream in enumerate(streams)
     }
-
-
-def _readers(plan: StreamPlan) -> list[tuple[int, tuple[Stream, ...]]]:
-    """Return what reads which streams: the elements behind the input, then the output."""
-    return [*enumerate(map(sources_of, plan.elements[1:]), start=1), (len(plan.elements), plan.outputs)]
 
 
 def _arrivals(plan: StreamPlan) -> dict[Stream, Arrival]:
@@ -112,9 +107,7 @@ def _arrival(element: Element, sources: Sequence[Arrival], frame: int) -> Arriva
     (source,) = sources
     if not isinstance(element, Sliding):
         return Arrival(source.earliest[-1:], source.latest[-1:])
-    rows = element.first_row + element.steps[0] * np.arange(element.outputs[0])
-    beats = element.first_beat + element.beat_step * np.arange(element.result_row_beats)
-    times = (rows[:, None] * element.row_beats + beats).ravel()
+    times = element.times
     return Arrival(source.earliest[np.minimum(times, element.source.beats - 1)], _at(source.latest, times, frame))
 
 

@@ -173,7 +173,7 @@ def build_stream(
     latencies = [_latency(element, programs.get(number)) for number, element in enumerate(plan.elements)]
     depths = queue_depths(plan, latencies)
     queues = []
-    for number, streams in enumerate([*map(sources_of, plan.elements), plan.outputs]):
+    for number, streams in plan.readers:
         for place, stream in enumerate(streams):
             last = number == len(plan.elements)
             taker = "the output" if last else f"{_KINDS[type(plan.elements[number])]}{number}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec
 from l1dl.graph import FixedGraph
@@ -133,6 +136,13 @@ class Sliding:
         """Beats of the image from one beat of results to the next."""
         return self.steps[1] * self.result.beat // self.source.beat if self.row_beats > 1 else 1
 
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """For each beat of results the beat, counted from the frame's first one, that completes it."""
+        rows = self.first_row + self.steps[0] * np.arange(self.outputs[0])
+        beats = self.first_beat + self.beat_step * np.arange(self.result_row_beats)
+        return (rows[:, None] * self.row_beats + beats).ravel()
+
     def column(self, lane: int, tap: int) -> tuple[int, int]:
         """Return how many beats ago a column of the kernel entered, and its place in the beat.
 
@@ -232,6 +242,11 @@ class StreamPlan:
     name: str
     elements: tuple[Element, ...]
     outputs: tuple[Stream, ...]
+
+    @property
+    def readers(self) -> list[tuple[int, tuple[Stream, ...]]]:
+        """What reads which streams: the elements behind the input by their numbers, then the output."""
+        return [*enumerate(map(sources_of, self.elements[1:]), start=1), (len(self.elements), self.outputs)]
 
     @property
     def input(self) -> Stream:
