@@ -2,7 +2,8 @@
 
 Sections: ``generation`` (ms a jet, share of Pythia), ``training`` (jets/s), ``verdict`` (seconds from a
 trained model to the verdict of the RTL), ``simulation`` (events/s of each executable meaning, as ratios to
-the C++ of hls4ml, and the share of NumPy's matrix product that the fastest reaches), ``cnn`` (CPU time of tracing
+hls4ml's own ``predict``, and the share of NumPy's matrix product that the fastest reaches), ``gpu`` (events/s of XLA on
+a GPU), ``cnn`` (CPU time of tracing
 and of the simulator's build for convolutions, one image per clock, for each operation, as ratios to an MLP),
 ``stream`` (the same network as a streaming design: CPU time of its build, images/s of its simulation, as
 ratios to one image per clock). Machines are noisy: compare the ratios, which come from one run.
@@ -114,55 +115,183 @@ def verdict(events: int = 20_000) -> dict[str, Any]:
 
 
 def simulation(events: int = 50_000) -> dict[str, Any]:
-    """Run the same events through each executable meaning of the flagship model."""
+    """Run the same events through each executable meaning of the flagship model, and compare what they yield."""
     import numpy as np
-    import onnxruntime
 
-    from l1dl import Emulator, build_rtl, convert_model, export_onnx
-    from l1dl.cosim.protocol import stream
-    from l1dl.cosim.verilate import Simulation
+    from l1dl import Emulator, build_rtl, convert_model
+    from l1dl.cosim.protocol import STREAM_EVENTS, streams
+    from l1dl.cosim.verilate import Simulation, run_at_once
     from l1dl.emulate.compiled import CompiledEmulator
     from l1dl.emulate.csim import Csim
     from l1dl.emulate.xla import XlaEmulator
     from l1dl.nodes import Dense
+    from l1dl.ports import decode_rows
+    from l1dl.rtl.lower import lower
 
     model, x = _trained(events)
+    cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         done = convert_model(model, work / "hls")
-        emulator, design, csim = Emulator(done.graph), build_rtl(done.graph), Csim(done.project, work)
+        graph = done.graph
+        emulator, design, program = Emulator(graph), build_rtl(graph), lower(graph)
+        hls4ml, csim, onnx = _hls4ml(model, work / "alone"), Csim(done.project, work), _onnx(graph, work)
         rtl = Simulation(design.sources(), design.top, design.inputs, design.outputs, work)
-        codes, many = emulator.encode(x), np.resize(x, (20 * events, x.shape[1]))
+        compiled, xla = CompiledEmulator(graph, work), XlaEmulator(graph, batch=16384)
+        codes = emulator.encode(x)
+        values, controls = decode_rows(codes, graph.input_ports), streams(events, 64)
+        many = np.resize(x, (20 * events, x.shape[1]))
         many_codes = np.resize(codes, many.shape)
-        compiled, xla = CompiledEmulator(done.graph, work), XlaEmulator(done.graph, batch=16384)
-        export_onnx(done.graph, work / "net.onnx")
-        onnx = onnxruntime.InferenceSession(work / "net.onnx", providers=["CPUExecutionProvider"])
-        (port,) = done.graph.input_ports
-        rates = {
-            "compiled_real_inputs": _rate(lambda: compiled.predict(many), len(many)),
-            "compiled_codes": _rate(lambda: compiled.run(many_codes), len(many)),
-            "xla_codes": _rate(lambda: xla.run(codes), events),
-            "onnxruntime_batches_of_4096": _rate(
-                lambda: [onnx.run(None, {port.name: x[i : i + 4096]}) for i in range(0, events, 4096)], events
-            ),
-            "csim_all_cores": _rate(lambda: csim.run(x), events),
-            "emulator_numpy": _rate(lambda: emulator.run(emulator.encode(x)), events),
-            "rtl_verilator_one_core": _rate(lambda: rtl.run(codes, stream(events, 64)), events),
-        }
         expected = emulator.run(codes)
-        found = (rtl.run(codes, stream(events, 64)).codes, compiled.run(codes), xla.run(codes))
-        assert all(np.array_equal(each, expected) for each in found), "the meanings disagree"
+        found = {
+            "emulator_xla": xla.run(codes),
+            "emulator_compiled": compiled.run(codes),
+            "alir_interpreter": np.round(np.ldexp(program.predict(values), graph.output_ports[0].spec.fraction)),
+            "rtl_verilator": run_at_once(rtl, codes, controls).codes,
+            "csim": np.ldexp(csim.run(x), graph.output_ports[0].spec.fraction),
+            "onnxruntime": np.ldexp(onnx(x), graph.output_ports[0].spec.fraction),
+        }
+        wrong = [name for name, each in found.items() if not np.array_equal(each, expected)]
+        assert not wrong, f"these disagree with the emulator: {wrong}"
+        rates = {
+            "hls4ml_predict": _rate(lambda: hls4ml(x), events),
+            "csim": _rate(lambda: csim.run(x), events),
+            "alir_interpreter": _rate(lambda: program.predict(values, n_threads=cores), events),
+            "emulator_numpy": _rate(lambda: emulator.run(many_codes), len(many)),
+            "emulator_xla": _rate(lambda: xla.run(many_codes), len(many)),
+            "emulator_compiled": _rate(lambda: compiled.run(many_codes), len(many)),
+            "emulator_compiled_real_inputs": _rate(lambda: compiled.predict(many), len(many)),
+            "cpp_library_one_core": _library_rate(graph, x, work / "library"),
+            "onnxruntime_real_inputs": _rate(lambda: onnx(x), events),
+            "rtl_verilator": _rate(lambda: run_at_once(rtl, codes, controls), events),
+            "rtl_verilator_one_core": _rate(lambda: [rtl.run(codes[:STREAM_EVENTS], controls[0])], STREAM_EVENTS),
+        }
         size = 2048
         matrix = np.ones((size, size), dtype=np.float32)
         peak = 2 * size**3 * _rate(lambda: matrix @ matrix, 1)
-        operations = 2 * sum(node.weight.size for node in done.graph.nodes if isinstance(node, Dense))
+        operations = 2 * sum(node.weight.size for node in graph.nodes if isinstance(node, Dense))
     return {
         "events": events,
         "events_per_s": rates,
-        "ratio_to_csim": {name: rate / rates["csim_all_cores"] for name, rate in rates.items()},
+        "ratio_to_hls4ml_predict": {name: rate / rates["hls4ml_predict"] for name, rate in rates.items()},
         "matrix_product_gflops": peak / 1e9,
-        "compiled_codes_gflops": rates["compiled_codes"] * operations / 1e9,
+        "emulator_compiled_gflops": rates["emulator_compiled"] * operations / 1e9,
     }
+
+
+def _hls4ml(model: Any, directory: Path) -> Callable[[Any], Any]:
+    """Return hls4ml's own ``predict`` of a model, with the types that hls4ml gives it."""
+    import contextlib
+    import io
+
+    import numpy as np
+    from hls4ml.converters import convert_from_keras_model
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        converted = convert_from_keras_model(model, output_dir=str(directory), backend="Vitis", io_type="io_parallel")
+        converted.compile()
+    return lambda x: converted.predict(np.ascontiguousarray(x, dtype=np.float32))
+
+
+def _onnx(graph: Any, work: Path, batch: int = 4096) -> Callable[[Any], Any]:
+    """Return what runs the ONNX export of a network of one input and one output, batch by batch."""
+    import numpy as np
+    import onnxruntime
+
+    from l1dl import export_onnx
+
+    export_onnx(graph, work / "net.onnx")
+    session = onnxruntime.InferenceSession(work / "net.onnx", providers=["CPUExecutionProvider"])
+    (port,) = graph.input_ports
+
+    def run(x: Any) -> Any:
+        parts = [session.run(None, {port.name: x[i : i + batch]})[0] for i in range(0, len(x), batch)]
+        return np.concatenate(parts)
+
+    return run
+
+
+_LIBRARY_DRIVER = """
+#include "{name}.h"
+#include <chrono>
+#include <cstdio>
+#include <vector>
+
+int main(int, char **arguments) {{
+    std::vector<double> x({values}), y({outputs});
+    std::FILE *file = std::fopen(arguments[1], "rb");
+    if (std::fread(x.data(), sizeof(double), x.size(), file) != x.size())
+        return 1;
+    hls4mlEmulator::Model *model = create_model();
+    double best = 1e9;
+    for (int repeat = 0; repeat < 4; ++repeat) {{
+        const auto start = std::chrono::steady_clock::now();
+        for (std::size_t event = 0; event < {events}; ++event) {{
+            model->prepare_input(x.data() + event * {inputs});
+            model->predict();
+            model->read_result(y.data());
+        }}
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        best = seconds < best ? seconds : best;
+    }}
+    destroy_model(model);
+    std::printf("%.9g", best);
+}}
+"""
+
+
+def _library_rate(graph: Any, x: Any, directory: Path) -> float:
+    """Return the rate of the C++ library, event after event on one core, as an experiment runs it."""
+    import subprocess
+
+    import numpy as np
+
+    from l1dl.emulate.library import write_library
+    from l1dl.tools import find_tool
+
+    directory.mkdir()
+    write_library(graph, directory)
+    np.ascontiguousarray(x, dtype=np.float64).tofile(directory / "events")
+    (outputs,) = (port.size for port in graph.output_ports)
+    fields = {"name": graph.name, "values": x.size, "events": len(x), "inputs": x.shape[1], "outputs": outputs}
+    (directory / "driver.cpp").write_text(_LIBRARY_DRIVER.format(**fields))
+    compiler = find_tool("cxx").command[0]
+    sources = ["driver.cpp", f"{graph.name}.cpp"]
+    subprocess.run(
+        [compiler, "-std=c++17", "-O3", "-march=native", *sources, "-o", "driver"], cwd=directory, check=True
+    )
+    run = subprocess.run(["./driver", "events"], cwd=directory, check=True, capture_output=True, text=True)
+    return len(x) / float(run.stdout)
+
+
+def gpu(events: int = 1 << 24) -> dict[str, Any]:
+    """Run the flagship model as XLA compiles it for a GPU; without one, say so."""
+    import jax
+    import numpy as np
+
+    from l1dl import Emulator, convert_model
+    from l1dl.emulate.xla import XlaEmulator
+    from l1dl.errors import InputError
+
+    model, x = _trained(50_000)
+    with tempfile.TemporaryDirectory() as name:
+        graph = convert_model(model, Path(name) / "hls").graph
+    emulator = Emulator(graph)
+    codes = emulator.encode(x)
+    expected, many = emulator.run(codes), np.resize(codes, (events, codes.shape[1]))
+    found: dict[str, Any] = {"devices": [str(device) for device in jax.devices()], "events": events}
+    try:
+        for exponent in (16, 18, 20, 22):
+            xla = XlaEmulator(graph, batch=1 << exponent, platform="gpu")
+            assert np.array_equal(xla.run(codes), expected), "the GPU and the emulator disagree"
+            placed = xla.place(many[: xla.batch])
+            found[f"batch_{xla.batch}"] = {
+                "events_per_s_from_memory": _rate(lambda xla=xla: xla.run(many), events),
+                "events_per_s_on_the_device": _rate(lambda xla=xla, placed=placed: xla.run_placed(placed), xla.batch),
+            }
+    except InputError as error:
+        found["gpu"] = str(error)
+    return found
 
 
 def cnn(events: int = 2000) -> dict[str, Any]:
@@ -340,6 +469,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "training": training,
     "verdict": verdict,
     "simulation": simulation,
+    "gpu": gpu,
     "cnn": cnn,
     "stream": stream,
 }

@@ -230,10 +230,10 @@ def run_tool(
 def run_parallel(
     work: Sequence[Callable[[], T]], *, jobs: int, finished: Callable[[int], None] | None = None
 ) -> list[T]:
-    """Call functions that start programs, in `jobs` threads; return their results in the order of `work`.
+    """Call functions in `jobs` threads; return their results in the order of `work`.
 
-    The first exception, Ctrl-C included, ends the programs of all threads and is raised when they
-    have ended.
+    The first exception, Ctrl-C included, ends the programs that the functions have started, and is raised when all
+    threads have ended.
 
     Parameters
     ----------

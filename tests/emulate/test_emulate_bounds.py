@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference import converted, run_outputs, valued
 from support import dense_graph, random_rows
 
-from l1dl.emulate.bounds import check_graph, sum_bound
+from l1dl.emulate.bounds import check_graph, prove_exactness, sum_bound
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
@@ -50,11 +50,11 @@ def with_largest_sum(total: int, source: FixedSpec, inputs: int = 3) -> np.ndarr
     ("total", "bits", "dtype"),
     [
         (2**24 - 1, 24, np.float32),
-        (2**24, 25, np.float32),
+        (2**24, 24, np.float32),
         (2**24 + 1, 25, np.float64),
-        (2**25, 26, np.float64),
+        (2**25, 25, np.float64),
         (2**53 - 1, 53, np.float64),
-        (2**53, 54, np.float64),
+        (2**53, 53, np.float64),
         (2**53 + 1, 54, np.int64),
         (2**61, 62, np.int64),
         (2**63 - 1, 63, np.int64),
@@ -277,6 +277,31 @@ def test_narrow_values_allow_a_narrow_dtype():
     assert sum_bound(weight, -8, 7).dtype == np.float32
     assert sum_bound(weight, -9, 7).dtype == np.float64
     assert sum_bound(np.full((3, 2, 1), 2**20), 0, 8).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("total", "needed", "dtype", "available"),
+    [
+        (2**24, 24, "float32", 24),
+        (2**24 + 1, 25, "float64", 53),
+        (2**53, 53, "float64", 53),
+        (2**53 + 1, 54, "int64", 63),
+    ],
+)
+def test_the_proof_says_what_is_needed_and_what_there_is(total, needed, dtype, available):
+    source = FixedSpec(False, 1, 1)
+    graph = dense_graph(with_largest_sum(total, source).tolist(), source=source, accumulator=ACCUMULATOR)
+    proof = prove_exactness(graph)[graph.nodes[-1].name]
+    assert (proof.needed, proof.dtype, proof.available) == (needed, dtype, available)
+
+
+def test_the_proof_of_integer_arithmetic_counts_the_widest_number():
+    clip = Clip("c", ("x",), (2,), FixedSpec(True, 4, 4, overflow=Overflow.SAT), -4.0, 3.5)
+    proof = prove_exactness(net(Input("x", (), (2,), SOURCE), clip))
+    # -4 to 3.5 in steps of one half: codes from -8 to 7, and -16 for the end of the type of the source.
+    assert proof["c"].needed == (SOURCE.width - 1) + 1 + 1
+    assert (proof["c"].low, proof["c"].high, proof["c"].dtype, proof["c"].available) == (-4.0, 3.0, "int64", 63)
+    assert (proof["x"].low, proof["x"].needed) == (-(2.0 ** (SOURCE.width - 1)), SOURCE.width)
 
 
 # --- sums

@@ -20,12 +20,13 @@ from l1dl.cosim.protocol import (
     measured_interval,
     measured_latency,
     stream,
+    streams,
     with_bubbles,
     with_resets,
 )
 from l1dl.cosim.result import CosimReport, SelfTest, VhdlCheck
 from l1dl.cosim.stimuli import all_vectors
-from l1dl.cosim.verilate import Outcome, Simulation
+from l1dl.cosim.verilate import Outcome, Simulation, run_at_once
 from l1dl.emulate.compare import Agreement, Difference, compare, require
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import MismatchError, ToolMissingError
@@ -67,6 +68,7 @@ def cosimulate(
 ) -> tuple[CosimReport, Codes]:
     """Stream events through the RTL, cycle by cycle, and compare every output code with the emulator.
 
+    Streams of `l1dl.cosim.protocol.STREAM_EVENTS` events are simulated at the same time, on all cores.
     The vectors are the test events, the corners of the input space and random codes over the whole
     input range; then come runs with bubbles and with resets in mid-flight, and a run with an
     injected fault that must be seen.
@@ -110,9 +112,10 @@ def cosimulate(
 
     say(f"simulating {len(codes):,} events")
     drain = 4 * design.latency_cycles + 8
-    control = stream(len(codes), drain)
+    controls = streams(len(codes), drain)
+    control = np.concatenate(controls)
     start = time.perf_counter()
-    outcome = simulation.run(codes, control, seed=settings.seed)
+    outcome = run_at_once(simulation, codes, controls, seed=settings.seed)
     seconds = time.perf_counter() - start
     latency = measured_latency(outcome, control)
     if latency is None:

@@ -14,10 +14,19 @@ Control = npt.NDArray[np.uint8]
 START = np.array([RESET, RESET], dtype=np.uint8)
 """Cycles of reset at the start of each simulation."""
 
+STREAM_EVENTS = 4096
+"""Most events of one stream. It does not depend on the machine, so that reports are the same on all."""
+
 
 def stream(events: int, drain: int) -> Control:
     """Return control words that present an event in every cycle, then wait `drain` cycles."""
     return np.concatenate([START, np.full(events, VALID), np.zeros(drain, dtype=np.uint8)])
+
+
+def streams(events: int, drain: int) -> list[Control]:
+    """Return control words of streams of at most `STREAM_EVENTS` events that can be simulated at the same time."""
+    lengths = [min(STREAM_EVENTS, events - first) for first in range(0, events, STREAM_EVENTS)]
+    return [stream(length, drain) for length in lengths]
 
 
 def with_bubbles(events: int, drain: int, seed: int) -> Control:

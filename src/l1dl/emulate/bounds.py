@@ -58,11 +58,14 @@ class Operand:
         Their shape, without the batch axis.
     codes
         The codes that they can reach.
+    bits
+        Bits, without the sign, of the widest number in the arithmetic that leads to them.
     """
 
     spec: FixedSpec
     shape: tuple[int, ...]
     codes: Range
+    bits: int
 
     @property
     def fraction(self) -> int:
@@ -77,13 +80,22 @@ class SumBound:
     Attributes
     ----------
     bits
-        Significand bits that every partial sum needs, in units of the smallest product.
+        Bits that hold every partial sum, in units of the smallest product: of a significand, or of an
+        integer without its sign.
     dtype
-        The narrowest dtype that holds them: float32, float64 or int64.
+        The narrowest dtype that has so many: float32, float64 or int64.
     """
 
     bits: int
     dtype: npt.DTypeLike
+
+    @property
+    def available(self) -> int:
+        """How many bits the dtype has."""
+        return _AVAILABLE[np.dtype(self.dtype)]
+
+
+_AVAILABLE = {np.dtype(np.float32): 24, np.dtype(np.float64): 53, np.dtype(np.int64): MAXIMUM_BITS}
 
 
 def sum_bound(weight: Codes, low: int, high: int) -> SumBound:
@@ -93,12 +105,12 @@ def sum_bound(weight: Codes, low: int, high: int) -> SumBound:
     if bits > MAXIMUM_BITS:
         msg = f"a sum of products needs {bits} bits; at most {MAXIMUM_BITS} are supported: use fewer bits or inputs"
         raise UnsupportedError(msg)
-    dtype: npt.DTypeLike = np.int64
-    if total <= 1 << 24:
-        dtype = np.float32
-    elif total <= 1 << 53:
-        dtype = np.float64
-    return SumBound(bits, dtype)
+    # A significand of p bits holds all integers up to 2**p, that one included.
+    significand = max(int(total) - 1, 0).bit_length()
+    for dtype in (np.float32, np.float64):
+        if significand <= _AVAILABLE[np.dtype(dtype)]:
+            return SumBound(significand, dtype)
+    return SumBound(bits, np.int64)
 
 
 def check_graph(graph: FixedGraph) -> dict[str, Operand]:
@@ -115,9 +127,76 @@ def check_graph(graph: FixedGraph) -> dict[str, Operand]:
     """
     known: dict[str, Operand] = {}
     for node in graph.nodes:
-        codes = _RANGES[type(node)](node, [known[name] for name in node.inputs])
-        known[node.name] = Operand(node.result, node.shape, codes)
+        width = _Width(node)
+        codes = _RANGES[type(node)](node, [known[name] for name in node.inputs], width)
+        known[node.name] = Operand(node.result, node.shape, codes, width.bits)
     return known
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why the arithmetic of a node is exact: the numbers in it need no more bits than its dtype has.
+
+    Attributes
+    ----------
+    low, high
+        The smallest and the largest value that the node can reach, whatever its inputs are.
+    dtype
+        What computes it: float32 or float64 for matrix products, if they are exact, and otherwise int64.
+    needed, available
+        Bits that every partial sum of the matrix product, or every number in the integer arithmetic, needs at
+        most, in any order of summation, and bits that the dtype has; the sign is not counted.
+    """
+
+    low: float
+    high: float
+    dtype: str
+    needed: int
+    available: int
+
+
+def prove_exactness(graph: FixedGraph) -> dict[str, Proof]:
+    """Return for each node why the emulator computes it exactly.
+
+    Raises
+    ------
+    UnsupportedError
+        As `check_graph`.
+    """
+    known = check_graph(graph)
+    return {node.name: _prove(node, [known[name] for name in node.inputs], known[node.name]) for node in graph.nodes}
+
+
+def _prove(node: Node, sources: Sequence[Operand], result: Operand) -> Proof:
+    low, high = (math.ldexp(code, -result.fraction) for code in result.codes)
+    bound = SumBound(result.bits, np.int64)
+    if isinstance(node, Dense) and not truncates(node, sources[0]):
+        bound = sum_bound(node.weight, *sources[0].codes)
+    return Proof(low, high, np.dtype(bound.dtype).name, bound.bits, bound.available)
+
+
+def truncates(node: Dense, source: Operand) -> bool:
+    """Say whether each product of a layer loses bits on its way into the accumulator."""
+    return node.accumulator.fraction < source.fraction + node.weight_spec.fraction
+
+
+class _Width:
+    """Finds the widest number on the way to the result of a node, and refuses numbers that are too wide."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.bits = 0
+
+    def check(self, *values: int, shift: int = 0) -> None:
+        """Take note of whole numbers that are shifted left."""
+        largest = max(abs(value) for value in values)
+        bits = largest.bit_length() + shift if largest else 0
+        if bits > MAXIMUM_BITS:
+            msg = (
+                f"layer {self._node.name!r} needs {bits} bits; at most {MAXIMUM_BITS} are supported: use narrower types"
+            )
+            raise UnsupportedError(msg)
+        self.bits = max(self.bits, bits)
 
 
 def _column_sums(weight: Codes) -> npt.NDArray[Any]:
@@ -128,9 +207,9 @@ def _column_sums(weight: Codes) -> npt.NDArray[Any]:
     return sums.astype(object)
 
 
-def _convert(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
+def _convert(width: _Width, values: Range, fraction: int, spec: FixedSpec) -> Range:
     """Return the range after a conversion to `spec` of a range of numbers with `fraction` fractional bits."""
-    return overflow_range(_align(node, values, fraction, spec), spec)
+    return overflow_range(_align(width, values, fraction, spec), spec)
 
 
 def overflow_range(values: Range, spec: FixedSpec) -> Range:
@@ -146,9 +225,9 @@ def overflow_range(values: Range, spec: FixedSpec) -> Range:
     return min(max(low, lowest), highest), min(max(high, lowest), highest)
 
 
-def _align(node: Node, values: Range, fraction: int, spec: FixedSpec) -> Range:
+def _align(width: _Width, values: Range, fraction: int, spec: FixedSpec) -> Range:
     """Return `aligned_range`, or refuse what has too many bits on the way."""
-    _check_bits(node, *values, shift=max(spec.fraction - fraction, 0))
+    width.check(*values, shift=max(spec.fraction - fraction, 0))
     return aligned_range(values, fraction, spec)
 
 
@@ -160,14 +239,6 @@ def aligned_range(values: Range, fraction: int, spec: FixedSpec) -> Range:
         return low, high
     low, high = (int(end) for end in align(np.array(values, dtype=np.int64), fraction, spec))
     return low, high
-
-
-def _check_bits(node: Node, *values: int, shift: int = 0) -> None:
-    largest = max(abs(value) for value in values)
-    bits = largest.bit_length() + shift
-    if largest and bits > MAXIMUM_BITS:
-        msg = f"layer {node.name!r} needs {bits} bits; at most {MAXIMUM_BITS} are supported: use narrower types"
-        raise UnsupportedError(msg)
 
 
 def limits(spec: FixedSpec) -> Range:
@@ -182,11 +253,13 @@ def is_inside(values: Range, spec: FixedSpec) -> bool:
     return lowest <= values[0] and values[1] <= highest
 
 
-def _input(node: Node, _sources: Sequence[Operand]) -> Range:
-    return node.result.minimum_code, node.result.maximum_code
+def _input(node: Node, _sources: Sequence[Operand], width: _Width) -> Range:
+    codes = node.result.minimum_code, node.result.maximum_code
+    width.check(*codes)
+    return codes
 
 
-def accumulator_range(node: Dense, source: Operand) -> tuple[Range, bool]:
+def accumulator_range(node: Dense, source: Operand, width: _Width | None = None) -> tuple[Range, bool]:
     """Return the range of a layer's accumulator, and whether it can overflow.
 
     Raises
@@ -194,9 +267,9 @@ def accumulator_range(node: Dense, source: Operand) -> tuple[Range, bool]:
     UnsupportedError
         It saturates and can overflow: the result would depend on the order of the sum.
     """
-    accumulator = node.accumulator
-    sum_bound(node.weight, *source.codes)
-    _convert(node, (int(node.bias.min()), int(node.bias.max())), node.bias_spec.fraction, accumulator)
+    accumulator, width = node.accumulator, width or _Width(node)
+    width.bits = sum_bound(node.weight, *source.codes).bits
+    _convert(width, (int(node.bias.min()), int(node.bias.max())), node.bias_spec.fraction, accumulator)
     bias = requantise(node.bias, node.bias_spec.fraction, accumulator).astype(object)
     # With zero in the range, these are the ends of the partial sums in any order.
     products = [node.weight * end for end in (min(source.codes[0], 0), max(source.codes[1], 0))]
@@ -207,7 +280,7 @@ def accumulator_range(node: Dense, source: Operand) -> tuple[Range, bool]:
     low = (_column_sums(np.minimum(*products)).ravel() << widen) + np.minimum(bias, 0)
     high = (_column_sums(np.maximum(*products)).ravel() << widen) + np.maximum(bias, 0)
     ends = int(low.min()), int(high.max())
-    _check_bits(node, *ends)
+    width.check(*ends)
     if is_inside(ends, accumulator):
         return ends, False
     if accumulator.overflow is not Overflow.WRAP:
@@ -219,10 +292,10 @@ def accumulator_range(node: Dense, source: Operand) -> tuple[Range, bool]:
     return (accumulator.minimum_code, accumulator.maximum_code), True
 
 
-def _dense(node: Node, sources: Sequence[Operand]) -> Range:
+def _dense(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Dense)
-    values, _ = accumulator_range(node, sources[0])
-    return _convert(node, values, node.accumulator.fraction, node.result)
+    values, _ = accumulator_range(node, sources[0], width)
+    return _convert(width, values, node.accumulator.fraction, node.result)
 
 
 def affine_codes(node: Affine, source: Operand) -> tuple[int, Codes, Codes]:
@@ -232,7 +305,7 @@ def affine_codes(node: Affine, source: Operand) -> tuple[int, Codes, Codes]:
     return fraction, node.scale << (fraction - product_fraction), node.offset << (fraction - node.offset_spec.fraction)
 
 
-def _affine(node: Node, sources: Sequence[Operand]) -> Range:
+def _affine(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Affine)
     source = sources[0]
     fraction = max(source.fraction + node.scale_spec.fraction, node.offset_spec.fraction)
@@ -241,16 +314,16 @@ def _affine(node: Node, sources: Sequence[Operand]) -> Range:
     ends = [scale * end for end in sources[0].codes]
     sums = [end + offset for end in ends]
     low, high = int(np.minimum(*sums).min()), int(np.maximum(*sums).max())
-    _check_bits(node, low, high, *(part for end in (*ends, offset) for part in (int(end.min()), int(end.max()))))
-    return _convert(node, (low, high), fraction, node.result)
+    width.check(low, high, *(part for end in (*ends, offset) for part in (int(end.min()), int(end.max()))))
+    return _convert(width, (low, high), fraction, node.result)
 
 
-def _activation(node: Node, sources: Sequence[Operand]) -> Range:
+def _activation(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Activation)
     low, high = sources[0].codes
     if node.function is Function.RELU:
         low, high = max(low, 0), max(high, 0)
-    return _convert(node, (low, high), sources[0].fraction, node.result)
+    return _convert(width, (low, high), sources[0].fraction, node.result)
 
 
 def clip_codes(node: Clip, source: Operand) -> tuple[int, int, int]:
@@ -267,13 +340,13 @@ def clip_codes(node: Clip, source: Operand) -> tuple[int, int, int]:
     return fraction, int(low * Fraction(2) ** fraction), int(high * Fraction(2) ** fraction)
 
 
-def _clip(node: Node, sources: Sequence[Operand]) -> Range:
+def _clip(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Clip)
     source = sources[0]
     fraction, low, high = clip_codes(node, source)
     ends = [end << (fraction - source.fraction) for end in sources[0].codes]
-    _check_bits(node, *ends, low, high)
-    return _convert(node, (min(max(ends[0], low), high), min(max(ends[1], low), high)), fraction, node.result)
+    width.check(*ends, low, high)
+    return _convert(width, (min(max(ends[0], low), high), min(max(ends[1], low), high)), fraction, node.result)
 
 
 def leaky_shifts(node: LeakyRelu, source: Operand) -> tuple[int, int, int]:
@@ -283,7 +356,7 @@ def leaky_shifts(node: LeakyRelu, source: Operand) -> tuple[int, int, int]:
     return fraction, fraction - source.fraction, fraction - product_fraction
 
 
-def _leaky_relu(node: Node, sources: Sequence[Operand]) -> Range:
+def _leaky_relu(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, LeakyRelu)
     fraction, value_shift, slope_shift = leaky_shifts(node, sources[0])
     low, high = sources[0].codes
@@ -296,32 +369,32 @@ def _leaky_relu(node: Node, sources: Sequence[Operand]) -> Range:
     elif high > 0:
         ends.append(1 << value_shift)
     # The branch not taken is computed as well, but what it yields is not used: it may wrap.
-    _check_bits(node, *ends)
-    return _convert(node, (min(ends), max(ends)), fraction, node.result)
+    width.check(*ends)
+    return _convert(width, (min(ends), max(ends)), fraction, node.result)
 
 
-def _table(node: Node, sources: Sequence[Operand]) -> Range:
+def _table(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Table)
-    low, high = _convert(node, sources[0].codes, sources[0].fraction, node.index)
+    low, high = _convert(width, sources[0].codes, sources[0].fraction, node.index)
     entries = node.table[low - node.index.minimum_code : high - node.index.minimum_code + 1]
-    return _convert(node, (int(entries.min()), int(entries.max())), node.table_spec.fraction, node.result)
+    return _convert(width, (int(entries.min()), int(entries.max())), node.table_spec.fraction, node.result)
 
 
-def _merge(node: Node, sources: Sequence[Operand]) -> Range:
+def _merge(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Merge)
     fractions = [source.fraction for source in sources]
     if node.operation is Operation.MULTIPLY:
         values = merged_range(node.operation, sources[0].codes, sources[1].codes)
-        _check_bits(node, *values)
-        return _convert(node, values, sum(fractions), node.result)
+        width.check(*values)
+        return _convert(width, values, sum(fractions), node.result)
     fraction = max(fractions)
     a, b = (
         (source.codes[0] << fraction - source.fraction, source.codes[1] << fraction - source.fraction)
         for source in sources
     )
     values = merged_range(node.operation, a, b)
-    _check_bits(node, *a, *b, *values)
-    return _convert(node, values, fraction + (node.operation is Operation.AVERAGE), node.result)
+    width.check(*a, *b, *values)
+    return _convert(width, values, fraction + (node.operation is Operation.AVERAGE), node.result)
 
 
 def merged_range(operation: Operation, a: Range, b: Range) -> Range:
@@ -345,15 +418,15 @@ _ADDITIVE_ABOVE_ZERO = (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF)
 """Roundings that are one of `_ADDITIVE` where nothing is negative."""
 
 
-def _reduce(node: Node, sources: Sequence[Operand]) -> Range:
+def _reduce(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Reduce)
     source, result = sources[0], node.result
     fraction, count = source.fraction, math.prod(source.shape) // node.size
     if node.operation is Reduction.MAXIMUM or count == 1:
-        return _convert(node, sources[0].codes, fraction, result)
-    low, high = _align(node, sources[0].codes, fraction, result)
+        return _convert(width, sources[0].codes, fraction, result)
+    low, high = _align(width, sources[0].codes, fraction, result)
     ends = min(low, low * count), max(high, high * count)
-    _check_bits(node, *ends)
+    width.check(*ends)
     fits = is_inside(ends, result)
     if result.overflow is not Overflow.WRAP and not fits:
         msg = (
@@ -372,28 +445,28 @@ def _reduce(node: Node, sources: Sequence[Operand]) -> Range:
     return ends if fits else (result.minimum_code, result.maximum_code)
 
 
-def _argmax(node: Node, _sources: Sequence[Operand]) -> Range:
-    low, high = _convert(node, (0, 1), 0, node.result)
+def _argmax(node: Node, _sources: Sequence[Operand], width: _Width) -> Range:
+    low, high = _convert(width, (0, 1), 0, node.result)
     return min(low, 0), max(high, 0)
 
 
-def _window(node: Node, sources: Sequence[Operand]) -> Range:
+def _window(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Window)
     low, high = sources[0].codes
     if any(node.padding):
         low, high = min(low, node.fill), max(high, node.fill)
-    return _convert(node, (low, high), sources[0].fraction, node.result)
+    return _convert(width, (low, high), sources[0].fraction, node.result)
 
 
-def _rearrange(node: Node, sources: Sequence[Operand]) -> Range:
+def _rearrange(node: Node, sources: Sequence[Operand], width: _Width) -> Range:
     assert isinstance(node, Rearrange)
     ends = [0, 0] if (node.index < 0).any() else []
     for source in sources:
-        ends += _convert(node, source.codes, source.fraction, node.result)
+        ends += _convert(width, source.codes, source.fraction, node.result)
     return min(ends), max(ends)
 
 
-_RANGES: dict[type[Node], Callable[[Node, Sequence[Operand]], Range]] = {
+_RANGES: dict[type[Node], Callable[[Node, Sequence[Operand], _Width], Range]] = {
     Input: _input,
     Dense: _dense,
     Affine: _affine,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from l1dl.emulate.bounds import check_graph
 from l1dl.emulate.steps import Convert, make_step
@@ -12,6 +15,7 @@ from l1dl.fixed import Codes, FixedSpec, Overflow, Values, align, apply_overflow
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Input
 from l1dl.ports import Arrays, as_rows, check_rows, count_values, decode_rows, encode_rows, join, split
+from l1dl.tools import run_parallel
 
 BLOCK = 4096
 """Most events that pass through the network together; their activations stay in the cache."""
@@ -82,14 +86,19 @@ class Emulator(Codec):
         InputError
             The shape does not fit, or a code is outside its input type.
         """
-        blocks = []
-        for block in self.blocks(rows):
-            trace = self.trace(block)
-            blocks.append(join([trace[name] for name in self.graph.outputs]))
-        if not blocks:
+        work = [functools.partial(self._run_block, block) for block in self.blocks(rows)]
+        if not work:
             check_rows(rows, self.graph.input_ports)
             return np.empty((0, count_values(self.graph.output_ports)), dtype=np.int64)
-        return np.concatenate(blocks)
+        if len(work) == 1:
+            return work[0]()
+        # Each block has a core; the matrix products inside would else take all cores as well.
+        with threadpool_limits(1, user_api="blas"):
+            return np.concatenate(run_parallel(work, jobs=os.cpu_count() or 1))
+
+    def _run_block(self, rows: Codes) -> Codes:
+        trace = self.trace(rows)
+        return join([trace[name] for name in self.graph.outputs])
 
     def blocks(self, rows: Codes) -> Iterator[Codes]:
         """Cut rows into blocks whose traces fit the memory."""

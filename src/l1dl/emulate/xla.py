@@ -26,6 +26,11 @@ class XlaEmulator(Emulator):
     platform
         ``"cpu"`` or ``"gpu"``; by default what JAX prefers.
 
+    Attributes
+    ----------
+    batch
+        Events of a batch.
+
     Raises
     ------
     UnsupportedError
@@ -43,7 +48,7 @@ class XlaEmulator(Emulator):
         except RuntimeError as error:
             msg = f"JAX has no device {platform!r}: {error}; install its build for this device, or use the CPU"
             raise InputError(msg) from None
-        self._batch = batch
+        self.batch = batch
         # A GPU would else multiply float32 with 10 bits of the significand.
         with _wide_codes(), jax.default_matmul_precision("highest"), jax.default_device(self._device):
             ports = [jax.ShapeDtypeStruct((batch, *port.shape), np.int64) for port in graph.input_ports]
@@ -57,24 +62,32 @@ class XlaEmulator(Emulator):
         InputError
             The shape does not fit, or a code is outside its input type.
         """
-        import jax
-
         check_rows(rows, self.graph.input_ports)
         found = np.empty((len(rows), count_values(self.graph.output_ports)), dtype=np.int64)
-        with _wide_codes():
-            for start in range(0, len(rows), self._batch):
-                part = rows[start : start + self._batch]
-                full = np.zeros((self._batch, rows.shape[1]), dtype=np.int64)
-                full[: len(part)] = part
-                inputs = [jax.device_put(each, self._device) for each in split(full, self.graph.input_ports)]
-                found[start : start + len(part)] = np.asarray(self._compiled(inputs))[: len(part)]
+        for start in range(0, len(rows), self.batch):
+            part = rows[start : start + self.batch]
+            full = np.zeros((self.batch, rows.shape[1]), dtype=np.int64)
+            full[: len(part)] = part
+            found[start : start + len(part)] = np.asarray(self.run_placed(self.place(full)))[: len(part)]
         return found
+
+    def place(self, rows: Codes) -> list[Any]:
+        """Return a batch of rows of input codes, which are not checked, as an array on the device for each port."""
+        import jax
+
+        with _wide_codes():
+            return [jax.device_put(each, self._device) for each in split(rows, self.graph.input_ports)]
+
+    def run_placed(self, inputs: list[Any]) -> Any:
+        """Return the rows of output codes of what `place` returned, on the device, as soon as they are there."""
+        with _wide_codes():
+            return self._compiled(inputs).block_until_ready()
 
     def _outputs(self, inputs: list[Codes]) -> Codes:
         import jax.numpy as jnp
 
         trace = self.compute(inputs)
-        rows: Codes = jnp.concatenate([trace[name].reshape(self._batch, -1) for name in self.graph.outputs], axis=1)
+        rows: Codes = jnp.concatenate([trace[name].reshape(self.batch, -1) for name in self.graph.outputs], axis=1)
         return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from l1dl.emulate.bounds import Proof, prove_exactness
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import QUANTILES, LayerProfile
 from l1dl.errors import InputError, did_you_mean
@@ -148,10 +149,13 @@ def _layers(inputs: ReportInputs) -> list[dict[str, Any]]:
     if strangers:
         msg = f"layer {strangers[0]!r} was compared but is not in the graph{did_you_mean(strangers[0], names)}"
         raise InputError(msg)
-    return [_layer(node, compared.get(node.name), profiles.get(node.name)) for node in inputs.graph.nodes]
+    proofs = prove_exactness(inputs.graph)
+    return [
+        _layer(node, compared.get(node.name), profiles.get(node.name), proofs[node.name]) for node in inputs.graph.nodes
+    ]
 
 
-def _layer(node: Node, compared: LayerAgreement | None, profile: LayerProfile | None) -> dict[str, Any]:
+def _layer(node: Node, compared: LayerAgreement | None, profile: LayerProfile | None, proof: Proof) -> dict[str, Any]:
     return {
         "name": node.name,
         "kind": node.kind,
@@ -163,6 +167,7 @@ def _layer(node: Node, compared: LayerAgreement | None, profile: LayerProfile | 
         "values": None if profile is None else profile.values,
         "wraps": None if profile is None else profile.wraps,
         "saturations": None if profile is None else profile.saturations,
+        "exactness": vars(proof),
     }
 
 

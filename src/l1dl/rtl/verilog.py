@@ -31,9 +31,13 @@ def emit_tables(stages: Sequence[Any]) -> dict[str, str]:
 
 
 def primitives(modules: Iterable[str]) -> dict[str, str]:
-    """Return file name → Verilog of alkaid's primitive modules that the given texts instantiate."""
-    folder = resources.files("alkaid.codegen.rtl.verilog") / "source"
-    texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".v")}
+    """Return file name → Verilog of the primitive modules that the given texts instantiate.
+
+    They are alkaid's, but for the adders: those of this package do the same, simulate faster and are no larger.
+    """
+    folders = resources.files("alkaid.codegen.rtl.verilog") / "source", resources.files("l1dl.rtl") / "primitives"
+    entries = [entry for folder in folders for entry in folder.iterdir() if entry.name.endswith(".v")]
+    texts = {entry.name: entry.read_text() for entry in entries}
     needed: dict[str, str] = {}
     pending = list(modules)
     while pending:
