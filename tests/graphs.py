@@ -322,8 +322,8 @@ def _reduce(draw: Draw, name: str) -> Node:
             fraction = max(fraction, before.fraction)
         signed, integer, width = result.signed, result.integer, result.width
         if overflow is not Overflow.WRAP and natural + 2 + fraction >= 1:
-            # All sums fit, also those of values rounded up.
-            signed, integer = True, natural + 3
+            # All sums fit, also those of values that are each rounded to a whole step.
+            signed, integer = True, max(natural, _bits(count) + 1 - fraction) + 3
         else:
             overflow, integer = Overflow.WRAP, max(width, fraction - 8) - fraction
         width = max(integer + fraction, 1)

@@ -31,15 +31,19 @@ def case(request, tmp_path_factory):
     need_tools("cxx")
     family, seed = request.param
     work = tmp_path_factory.mktemp("contract")
-    model = FAMILIES[family](seed)
-    conversion = convert_model(model, work / "hls")
-    emulator = Emulator(conversion.graph)
-    ports = conversion.graph.input_ports
-    corners = split(decode_rows(corner_codes(ports), ports), ports)
-    x = [
-        np.concatenate([values, corner.astype(values.dtype)])
-        for values, corner in zip(random_inputs(ports, EVENTS, seed), corners, strict=True)
-    ]
+    for draw in range(seed, seed + 300, 100):
+        model = FAMILIES[family](draw)
+        conversion = convert_model(model, work / "hls")
+        emulator = Emulator(conversion.graph)
+        ports = conversion.graph.input_ports
+        corners = split(decode_rows(corner_codes(ports), ports), ports)
+        x = [
+            np.concatenate([values, corner.astype(values.dtype)])
+            for values, corner in zip(random_inputs(ports, EVENTS, draw), corners, strict=True)
+        ]
+        # A random network may answer all events alike: such a one shows little, and has no RTL.
+        if len(np.unique(emulator.run(emulator.encode(x)), axis=0)) > 1:
+            break
     return model, conversion, emulator, x, work
 
 
@@ -64,7 +68,7 @@ class KerasContract:
         left_out = {name for name in trace if name not in layers and "__" not in name}
         inputs = {port.name for port in conversion.graph.input_ports}
         assert left_out <= inputs | {"norm", "whole"}
-        assert len(layers) > 2
+        assert len(layers) >= 2
 
     def test_csim_equals_emulator(self, case):
         _, conversion, emulator, x, work = case
