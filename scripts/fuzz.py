@@ -4,9 +4,10 @@
     python scripts/fuzz.py --case fuzz/case-17.json      # a failure again
 
 Each network has 2 to 12 layers, branches, and often several inputs or outputs. Compared are the quantised
-Keras model, hls4ml's C++, the emulator, the RTL program (in alkaid's interpreter) and, for every tenth network,
-the Verilog in Verilator. A network that differs or crashes is cut down to the fewest layers that still fail, and
-kept as a small file. A network that conversion refuses by name is counted with its reason, and is no failure.
+Keras model, hls4ml's C++, the emulator in NumPy, as C++ and in onnxruntime, the RTL program (in alkaid's
+interpreter) and, for every tenth network, the emulator in XLA and the Verilog in Verilator. A network that
+differs or crashes is cut down to the fewest layers that still fail, and kept as a small file. A network that
+conversion refuses by name is counted with its reason, and is no failure.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
         require(compare("csim_emulator", exact_rows(outputs, graph.output_ports), expected))
         program = lower(graph).predict(values, n_threads=1)
         require(compare("alir_emulator", exact_rows(program, graph.output_ports), expected))
+        compare_engines(graph, work, rows, expected, xla=verilog)
         if verilog:
             report, _ = cosimulate(
                 graph, build_rtl(graph), rows, work, settings=CosimCard(random_vectors=EVENTS), self_test=False
@@ -103,6 +105,19 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
             require(report.agreement)
             outcome.verilog = True
     return outcome
+
+
+def compare_engines(graph: Any, work: Path, rows: Any, expected: Any, *, xla: bool) -> None:
+    """Demand that the fast engines give the codes of the emulator."""
+    from l1dl.emulate.compare import compare, require
+    from l1dl.emulate.compiled import CompiledEmulator
+    from l1dl.emulate.onnx.session import OnnxEmulator
+    from l1dl.emulate.xla import XlaEmulator
+
+    engines = [CompiledEmulator(graph, work, optimise=0), OnnxEmulator(graph)]
+    engines += [XlaEmulator(graph, batch=len(rows))] if xla else []
+    for engine in engines:
+        require(compare(f"{type(engine).__name__}_emulator", engine.run(rows), expected))
 
 
 def try_network(seed: int, layers: int, *, verilog: bool) -> Outcome:

@@ -15,9 +15,12 @@ from l1dl.card import CosimCard
 from l1dl.convert.convert import convert_model
 from l1dl.cosim.cosim import cosimulate
 from l1dl.cosim.stimuli import corner_codes
+from l1dl.emulate.compiled import CompiledEmulator
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
 from l1dl.emulate.keras_codes import exact_rows, keras_layers, keras_outputs
+from l1dl.emulate.onnx.session import OnnxEmulator
+from l1dl.emulate.xla import XlaEmulator
 from l1dl.ports import decode_rows, split
 from l1dl.rtl.lower import lower
 from l1dl.rtl.project import build_rtl
@@ -81,6 +84,14 @@ class KerasContract:
         codes = emulator.encode(x)
         alir = lower(conversion.graph).predict(decode_rows(codes, conversion.graph.input_ports), n_threads=1)
         np.testing.assert_array_equal(alir, emulator.decode(emulator.run(codes)))
+
+    def test_engines_equal_emulator(self, case):
+        need_packages("onnxruntime")
+        _, conversion, emulator, x, work = case
+        graph, codes = conversion.graph, emulator.encode(x)
+        compiled = CompiledEmulator(graph, work / "compiled", optimise=0)
+        for engine in (compiled, XlaEmulator(graph, batch=256), OnnxEmulator(graph)):
+            np.testing.assert_array_equal(engine.run(codes), emulator.run(codes), err_msg=type(engine).__name__)
 
     def test_emulator_equals_its_definition(self, case):
         _, conversion, emulator, x, _ = case

@@ -10,7 +10,7 @@ from support import need_packages, need_tools, small_net
 
 from l1dl.cli.app import invoke
 from l1dl.emulate.engine import Emulator
-from l1dl.flow.emulate_file import Engine, emulate_file, make_predict
+from l1dl.flow.emulate_file import emulate_file
 from l1dl.graph import save_graph
 
 
@@ -31,7 +31,7 @@ def test_blocks_of_any_size_give_the_same(run: Path) -> None:
     for block in (1, 7, 1000, 5000):
         steps: list[tuple[int, int]] = []
         events = emulate_file(
-            small_net(), make_predict(small_net(), Engine.NUMPY, run), run / "x.npy", run / "y.npy", block=block,
+            small_net(), Emulator(small_net()).predict, run / "x.npy", run / "y.npy", block=block,
             progress=lambda done, total, steps=steps: steps.append((done, total)),
         )  # fmt: skip
         assert events == 1000
@@ -40,9 +40,9 @@ def test_blocks_of_any_size_give_the_same(run: Path) -> None:
         np.testing.assert_array_equal(np.load(run / "y.npy"), expected(run))
 
 
-@pytest.mark.parametrize("engine", ["numpy", "xla", "compiled"])
+@pytest.mark.parametrize("engine", ["numpy", "xla", "onnx", "compiled"])
 def test_on_the_command_line(run: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    need_packages("jax")
+    need_packages("jax", "onnxruntime")
     need_tools("cxx")
     arguments = ["--input", str(run / "x.npy"), "--output", str(run / "y.h5"), "--engine", engine]
     assert invoke(["emulate", str(run), *arguments]) == 0
@@ -61,7 +61,7 @@ def test_bad_input(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         return capsys.readouterr().err
 
     assert "belong together" in error(run, *target)
-    assert "allowed are compiled, xla, numpy" in error(run, "--input", "x.npy", *target, "--engine", "gpu")
+    assert "allowed are compiled, xla, onnx, numpy" in error(run, "--input", "x.npy", *target, "--engine", "gpu")
     assert "holds no converted network" in error(run / "convert", "--input", str(run / "x.npy"), *target)
     np.save(run / "nan.npy", np.full((5, 3), np.nan))
     assert "values are NaN" in error(run, "--input", str(run / "nan.npy"), *target)

@@ -28,7 +28,10 @@ def emulate(
     target: Annotated[Path | None, typer.Option("--output", help="File of scores to write: the same formats.")] = None,
     engine: Annotated[
         str,
-        typer.Option("--engine", help="compiled: C++ on all processors; xla: JAX, on a GPU where it has one; numpy."),
+        typer.Option(
+            "--engine",
+            help="compiled: C++ on all processors; xla: JAX, also on a GPU; onnx: onnxruntime; numpy.",
+        ),
     ] = "compiled",
     out: Out = None,
     hls: Hls = None,
@@ -53,7 +56,8 @@ def emulate(
 
 def _emulate_file(model: Path, source: Path, target: Path, engine: str) -> None:
     from l1dl.cli.console import display, show
-    from l1dl.flow.emulate_file import Engine, emulate_file, find_graph, make_predict
+    from l1dl.emulate.engines import Engine, make_engine
+    from l1dl.flow.emulate_file import emulate_file, find_graph
 
     known = [each.value for each in Engine]
     if engine not in known:
@@ -62,7 +66,7 @@ def _emulate_file(model: Path, source: Path, target: Path, engine: str) -> None:
     graph = find_graph(model)
     with tempfile.TemporaryDirectory() as scratch, display() as shown:
         shown.step(f"preparing {engine}", 0, 0)
-        predict = make_predict(graph, Engine(engine), Path(scratch))
+        predict = make_engine(graph, Engine(engine), Path(scratch)).predict
         start = time.perf_counter()
         events = emulate_file(
             graph, predict, source, target, progress=lambda done, total: shown.step("emulating", done, total)

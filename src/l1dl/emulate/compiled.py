@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from l1dl.artifacts import atomic_path, digest_json
 from l1dl.emulate.cpp.generate import HEADERS, network_text, read_text
-from l1dl.emulate.engine import Codec
+from l1dl.emulate.engine import EmulatorBase
 from l1dl.errors import InputError, ToolFailedError
-from l1dl.fixed import Codes, Values, encode
+from l1dl.fixed import Codes, Values
 from l1dl.graph import FixedGraph
 from l1dl.ports import check_rows, count_values
 from l1dl.tools import Tool, find_tool, run_tool
@@ -41,7 +41,7 @@ _NATIVE = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",))
 """Options for this machine, of which the compiler may not know some."""
 
 
-class CompiledEmulator(Codec):
+class CompiledEmulator(EmulatorBase):
     """A FixedGraph as compiled C++, with the interface of `l1dl.emulate.engine.Emulator`.
 
     Parameters
@@ -136,18 +136,12 @@ class CompiledEmulator(Codec):
         return np.empty((events, count_values(self.graph.output_ports)), dtype=dtype)
 
     def _pass_values(self, values: npt.NDArray[np.floating], results: npt.NDArray[Any], kind: int) -> None:
-        wanted = count_values(self.graph.input_ports)
-        if values.ndim != 2 or values.shape[1] != wanted:
-            msg = f"inputs of shape {values.shape} do not fit the ports: (events, {wanted})"
-            raise InputError(msg)
+        if values.ndim != 2 or values.shape[1] != count_values(self.graph.input_ports):
+            self.check_values(values)
         single = values.dtype == np.float32
         rows = np.ascontiguousarray(values, dtype=np.float32 if single else np.float64)
         if not self._pass(rows, _FLOAT if single else _DOUBLE, results, kind):
-            first = 0
-            for port in self.graph.input_ports:
-                part = rows[:, first : first + port.size]
-                encode(part[~np.isfinite(part)], port.spec)
-                first += port.size
+            self.check_values(values)
 
     def _pass(self, rows: npt.NDArray[Any], kind: int, results: npt.NDArray[Any], result_kind: int) -> bool:
         """Fill the results; return False where a value is refused."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from l1dl.emulate.bounds import check_graph
 from l1dl.emulate.steps import Convert, make_step
+from l1dl.errors import InputError
 from l1dl.fixed import Codes, FixedSpec, Overflow, Values, align, apply_overflow, requantise
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Input
@@ -27,8 +30,8 @@ Trace = dict[str, Codes]
 """Node name → codes of its result, shape (events, *node.shape)."""
 
 
-class Codec:
-    """The ports of a network: real values to codes, and back.
+class EmulatorBase(ABC):
+    """What computes a network: codes to codes, and real values through its ports.
 
     Attributes
     ----------
@@ -37,6 +40,26 @@ class Codec:
     """
 
     graph: FixedGraph
+
+    @abstractmethod
+    def run(self, rows: Codes) -> Codes:
+        """Return rows of output codes, shape (events, values of all outputs), for rows of input codes.
+
+        Raises
+        ------
+        InputError
+            The shape does not fit, or a code is outside its input type.
+        """
+
+    def predict(self, values: npt.NDArray[np.floating]) -> Values:
+        """Return rows of real outputs for rows of real inputs, shape (events, values).
+
+        Raises
+        ------
+        InputError
+            The shape does not fit, or a value is NaN or infinite.
+        """
+        return self.decode(self.run(encode_rows(values.astype(np.float64), self.graph.input_ports)))
 
     def encode(self, x: Arrays) -> Codes:
         """Convert real inputs, one array of shape (events, *shape) for each port, to rows of input codes.
@@ -53,8 +76,23 @@ class Codec:
         """Return the real values of rows of output codes."""
         return decode_rows(rows, self.graph.output_ports)
 
+    def check_values(self, values: npt.NDArray[np.floating]) -> None:
+        """Check rows of real inputs.
 
-class Emulator(Codec):
+        Raises
+        ------
+        InputError
+            The shape does not fit, or a value is NaN or infinite.
+        """
+        ports = self.graph.input_ports
+        if values.ndim != 2 or values.shape[1] != count_values(ports):
+            msg = f"inputs of shape {values.shape} do not fit the ports: (events, {count_values(ports)})"
+            raise InputError(msg)
+        if not np.isfinite(values).all():
+            encode_rows(values.astype(np.float64), ports)
+
+
+class Emulator(EmulatorBase):
     """A FixedGraph, checked and ready to run.
 
     Parameters

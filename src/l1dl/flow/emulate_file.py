@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from pathlib import Path
 
 from l1dl.data.blocks import read_events, write_events
-from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Values
 from l1dl.flow.architectures import graph_of_run
 from l1dl.graph import FixedGraph, load_graph
-from l1dl.ports import as_rows, encode_rows, split
+from l1dl.ports import as_rows, split
 
 BLOCK = 1 << 16
 """Most events that are in memory together."""
 
 Predict = Callable[[Values], Values]
 """Rows of real inputs → rows of real outputs, shape (events, values)."""
-
-
-class Engine(str, Enum):
-    """What computes; the outputs are the same in every bit."""
-
-    COMPILED = "compiled"
-    """C++ on all processors; needs a compiler."""
-    XLA = "xla"
-    """JAX, on a GPU where it has one."""
-    NUMPY = "numpy"
 
 
 def find_graph(model: Path) -> FixedGraph:
@@ -39,34 +27,6 @@ def find_graph(model: Path) -> FixedGraph:
         There is none.
     """
     return load_graph(model) if model.suffix == ".json" else graph_of_run(model)
-
-
-def make_predict(graph: FixedGraph, engine: Engine, work: Path) -> Predict:
-    """Return what computes the outputs of a network.
-
-    Parameters
-    ----------
-    work
-        Directory for what is compiled.
-
-    Raises
-    ------
-    UnsupportedError
-        The graph has arithmetic that cannot be emulated exactly.
-    ToolMissingError
-        There is no C++ compiler.
-    """
-    if engine is Engine.COMPILED:
-        from l1dl.emulate.compiled import CompiledEmulator
-
-        return CompiledEmulator(graph, work).predict
-    if engine is Engine.XLA:
-        from l1dl.emulate.xla import XlaEmulator
-
-        emulator: Emulator = XlaEmulator(graph)
-    else:
-        emulator = Emulator(graph)
-    return lambda rows: emulator.decode(emulator.run(encode_rows(rows, graph.input_ports)))
 
 
 def emulate_file(
