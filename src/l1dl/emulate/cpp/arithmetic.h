@@ -249,7 +249,7 @@ template <class S, int Width> struct Vector {
     typedef S Type __attribute__((vector_size(Width * sizeof(S))));
 };
 
-constexpr int power_below(int most) {
+[[maybe_unused]] constexpr int power_below(int most) {
     int power = 1;
     while (2 * power <= most)
         power *= 2;

@@ -46,8 +46,8 @@ def network_text(graph: FixedGraph, name: str) -> str:
     calls = [f"{call};" for _, code in parts.codes for call in code.calls]
     return (
         f"{definitions}\n// {graph.name}\nstruct {name} {{\n"
-        f"    static constexpr int inputs = {count_values(graph.input_ports)};\n"
-        f"    static constexpr int outputs = {count_values(graph.output_ports)};\n\n"
+        f"    [[maybe_unused]] static constexpr int inputs = {count_values(graph.input_ports)};\n"
+        f"    [[maybe_unused]] static constexpr int outputs = {count_values(graph.output_ports)};\n\n"
         f"    template <int L> struct Buffers {{\n{_lines(members, 8)}    }};\n\n"
         "    template <int L, class X> static bool load(const X *const (&rows)[L], Buffers<L> &b) {\n"
         f"        return {_loads(graph.input_ports, parts)};\n    }}\n\n"
