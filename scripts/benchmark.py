@@ -110,7 +110,7 @@ def verdict(events: int = 20_000) -> dict[str, Any]:
         **steps,
         "of_which_build_s": report.build_s,
         "total_s": sum(steps.values()),
-        "rtl_events_per_s_one_core": report.events_per_s,
+        "rtl_events_per_s": report.events_per_s,
     }
 
 

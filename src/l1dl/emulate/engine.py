@@ -59,6 +59,7 @@ class EmulatorBase(ABC):
         InputError
             The shape does not fit, or a value is NaN or infinite.
         """
+        self.check_values(values)
         return self.decode(self.run(encode_rows(values.astype(np.float64), self.graph.input_ports)))
 
     def encode(self, x: Arrays) -> Codes:
