@@ -108,7 +108,7 @@ def build_inputs(**changes: Any) -> ReportInputs:
         }
 
     stages = tuple(
-        StageResources(f"stage {index}", lut, ff, 0, 0, lut // 9)
+        StageResources(f"stage {index}", lut, ff, 0, 0, lut // 9, 7, 3.5 + index / 4)
         for index, (lut, ff) in enumerate(
             zip((220, 1900, 1620, 900, 1210, 870, 640, 310), (256, 1480, 900, 384, 610, 400, 390, 90), strict=True)
         )
@@ -121,7 +121,17 @@ def build_inputs(**changes: Any) -> ReportInputs:
         profiles=make_profiles(graph),
         cosim=make_cosim(),
         clock_period_ns=5.0,
-        resources=Resources(7670, 4510, 0, 0, "synthesised (Yosys 0.70, xcup, stage by stage)", "", stages, estimate),
+        resources=Resources(
+            7670,
+            4510,
+            0,
+            0,
+            "synthesised (Yosys 0.70, xcup, stage by stage)",
+            "",
+            stages,
+            estimate,
+            "estimated (by hand)",
+        ),
         budget=BudgetCard(max_auc_loss=0.01, max_latency_ns=100.0, max_lut=173_000),
         physics=make_physics(),
         history={"float": curves(0.65, 0.768), "quantised": curves(0.68, 0.759)},

@@ -18,7 +18,7 @@ from l1dl.report import LayerAgreement, Physics, ReportInputs, build_report, sum
 Maker = Callable[..., ReportInputs]
 
 KEYS = {
-    "schema", "model", "agreement", "layers", "physics", "latency", "resources", "budget", "verdict", "cosim",
+    "schema", "model", "agreement", "layers", "physics", "latency", "resources", "timing", "budget", "verdict", "cosim",
     "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures",
     "timings_s", "versions", "digests", "commands", "missing",
 }  # fmt: skip
@@ -53,10 +53,25 @@ def test_schema(inputs: ReportInputs) -> None:
     }
 
 
+def test_the_slowest_stage_stands_against_the_clock(inputs: ReportInputs) -> None:
+    timing, stages = build_report(inputs)["timing"], inputs.resources.stages
+    slowest = stages[-1]
+    assert slowest.delay_ns is not None
+    assert (timing["stage"], timing["levels"], timing["delay_ns"]) == (slowest.name, 7, slowest.delay_ns)
+    assert timing["slack_ns"] == pytest.approx(5.0 - slowest.delay_ns)
+    assert (timing["origin"], timing["reason"]) == ("estimated (by hand)", None)
+    # With one stage unknown, the slowest one is not known.
+    unknown = (dataclasses.replace(stages[0], delay_ns=None), *stages[1:])
+    resources = dataclasses.replace(inputs.resources, stages=unknown)
+    found = build_report(dataclasses.replace(inputs, resources=resources))["timing"]
+    assert (found["stage"], found["delay_ns"], found["slack_ns"]) == (None, None, None)
+    assert found["reason"] == "a stage has cells whose delay is not known"
+
+
 def test_documentation_names_every_key(inputs: ReportInputs) -> None:
     text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
     report = build_report(inputs)
-    sections = ("model", "agreement", "latency", "resources", "verdict", "cosim", "physics")
+    sections = ("model", "agreement", "latency", "resources", "timing", "verdict", "cosim", "physics")
     keys = {*report, *(key for section in sections for key in report[section])}
     keys |= {key for section in ("layers", "profiles", "budget") for key in report[section][0]}
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []

@@ -36,6 +36,7 @@ from l1dl.rtl.project import RtlDesign
 from l1dl.rtl.stream.plan import check_pixels
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
+from l1dl.synth.timing import speed_grade
 from l1dl.synth.yosys import synthesise
 
 T = TypeVar("T")
@@ -264,6 +265,7 @@ def synth_stage(bench: Bench) -> list[Path]:
         synth,
         work=paths.run / "synth" / "work",
         cache=paths.cache / "synth",
+        speed_grade=speed_grade(bench.job.settings.hls.part),
         progress=lambda done, total: bench.report("synthesis by stage", done, total),
     )
     shutil.rmtree(paths.run / "synth" / "work", ignore_errors=True)

@@ -55,6 +55,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "softmax": [vars(softmax) for softmax in inputs.softmax],
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
+        "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],
@@ -178,6 +179,22 @@ def _latency(inputs: ReportInputs) -> dict[str, Any]:
         "clock_period_ns": inputs.clock_period_ns,
         "initiation_interval": inputs.cosim.initiation_interval,
         "origin": LATENCY_ORIGIN,
+    }
+
+
+def _timing(inputs: ReportInputs) -> dict[str, Any]:
+    """Return whether the clock is expected to close: the slowest stage against the period."""
+    slowest, period = inputs.resources.slowest, inputs.clock_period_ns
+    if slowest is None or slowest.delay_ns is None:
+        reason = inputs.resources.reason or "a stage has cells whose delay is not known"
+        return {"stage": None, "levels": None, "delay_ns": None, "slack_ns": None, "origin": "", "reason": reason}
+    return {
+        "stage": slowest.name,
+        "levels": slowest.levels,
+        "delay_ns": slowest.delay_ns,
+        "slack_ns": period - slowest.delay_ns,
+        "origin": inputs.resources.delay_origin,
+        "reason": None,
     }
 
 

@@ -62,6 +62,11 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     figures = ", ".join(f"{count(resources[key])} {key.upper()}" for key in ("lut", "ff", "dsp", "bram"))
     rows.append(("resources", f"{figures}{_because(resources['reason'])}"))
     rows.append(("", resources["origin"]))
+    timing = report["timing"]
+    if timing["delay_ns"] is not None:
+        slack = f"slack {timing['slack_ns']:+.2f} ns at {latency['clock_period_ns']:g} ns"
+        rows.append(("slowest stage", f"{timing['delay_ns']:.2f} ns, {slack}"))
+        rows.append(("", timing["origin"]))
     rows += [(f"budget {entry['name']}", f"{entry['verdict']}: {entry['reason']}") for entry in report["budget"]]
     vectors = sum(report["cosim"]["vectors"].values())
     rows.append(("co-simulation", f"{count(vectors)} events, {count(report['cosim']['events_per_s'])} events/s"))

@@ -7,10 +7,20 @@ from typing import Any
 
 from l1dl.rtl.estimate import Estimate
 
+REGISTERS = "registers"
+"""Name of what stands for all registers among the stages."""
+
 
 @dataclass(frozen=True)
 class StageResources:
-    """Resources of one pipeline stage (or of the registers between the stages)."""
+    """Resources of one pipeline stage (or of the registers between the stages).
+
+    Attributes
+    ----------
+    levels, delay_ns
+        LUTs and carry chains on the longest path, and its estimated delay in ns (`l1dl.synth.timing`); None for the
+        registers, and for a stage with cells whose delay is not known, such as DSPs.
+    """
 
     name: str
     lut: int
@@ -18,6 +28,8 @@ class StageResources:
     dsp: int
     bram: int
     carry: int
+    levels: int | None = None
+    delay_ns: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Resources:
         The same by pipeline stage.
     estimate
         The compiler's own estimate.
+    delay_origin
+        How the delays of the stages were obtained.
     """
 
     lut: int | None
@@ -46,6 +60,14 @@ class Resources:
     reason: str
     stages: tuple[StageResources, ...]
     estimate: Estimate
+    delay_origin: str
+
+    @property
+    def slowest(self) -> StageResources | None:
+        """The stage with the longest estimated delay; None where a stage has none, or there is no stage."""
+        stages = [stage for stage in self.stages if stage.name != REGISTERS]
+        delays = [stage.delay_ns for stage in stages if stage.delay_ns is not None]
+        return stages[delays.index(max(delays))] if stages and len(delays) == len(stages) else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the resources as they stand in ``report.json``."""
@@ -58,4 +80,5 @@ class Resources:
             "reason": self.reason or None,
             "stages": [vars(stage) for stage in self.stages],
             "estimate": vars(self.estimate),
+            "delay_origin": self.delay_origin,
         }

@@ -14,16 +14,17 @@ from l1dl.errors import InputError, ToolFailedError
 from l1dl.synth.cells import count_cells
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.memory import fitting_jobs
-from l1dl.synth.resources import Resources
+from l1dl.synth.resources import REGISTERS, Resources
+from l1dl.synth.timing import GRADES, StageTiming, longest_path
 from l1dl.synth.verilog import black_box, index_modules, may_multiply, needed_modules
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool
 
 logger = logging.getLogger(__name__)
 
-REGISTERS = "registers"
-_SCHEMA = 1
+_SCHEMA = 2
 _FIRST_START_S = 600.0
 _PASSES = "passes.log"
+_NETLIST = "netlist.json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class _Job:
 
 
 @dataclass(frozen=True)
+class _Mapped:
+    """What a run gave: how many cells there are of each kind, and the longest path of a stage."""
+
+    cells: Mapping[str, int]
+    timing: StageTiming | None
+
+
+@dataclass(frozen=True)
 class _Machine:
     """The program, its directories and its time limit."""
 
@@ -54,18 +63,22 @@ class _Machine:
         key = digest_json([_SCHEMA, job.module, dict(job.files), job.script, self.tool.version])
         return self.cache / f"yosys-{key}.json"
 
-    def stored(self, job: _Job) -> dict[str, int] | None:
+    def stored(self, job: _Job) -> _Mapped | None:
         path = self.entry(job)
         if not path.exists():
             return None
         try:
-            return _cell_counts(read_json(path)["cells"])
+            entry = read_json(path)
+            timing = None if entry["timing"] is None else StageTiming(**entry["timing"])
+            return _Mapped(_cell_counts(entry["cells"]), timing)
         except (InputError, KeyError, TypeError):
             logger.warning("cache entry %s is damaged; %s is synthesised again", path, job.name)
             return None
 
-    def store(self, job: _Job, cells: Mapping[str, int]) -> None:
-        write_json(self.entry(job), {"module": job.module, "yosys": self.tool.version, "cells": cells})
+    def store(self, job: _Job, mapped: _Mapped) -> None:
+        timing = None if mapped.timing is None else vars(mapped.timing)
+        entry = {"module": job.module, "yosys": self.tool.version, "cells": mapped.cells, "timing": timing}
+        write_json(self.entry(job), entry)
 
 
 def synthesise(
@@ -75,6 +88,7 @@ def synthesise(
     cache: Path,
     jobs: int = 2,
     timeout_s: float = 900,
+    speed_grade: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Resources:
     """Synthesise each stage on its own, and the registers around them, and add up their cells.
@@ -99,6 +113,8 @@ def synthesise(
         Number of Yosys processes at a time; fewer run when they would not fit in memory together.
     timeout_s
         Time limit of one run of Yosys, in seconds.
+    speed_grade
+        1, 2 or 3, for the estimated delays.
     progress
         Called with the number of modules done and of all modules.
 
@@ -122,12 +138,12 @@ def synthesise(
         raise InputError(msg)
     machine = _Machine(find_tool("yosys"), work.resolve(), cache.resolve(), timeout_s)
     plan = _plan(design)
-    cells = {job.name: found for job in plan if (found := machine.stored(job)) is not None}
+    mapped = {job.name: found for job in plan if (found := machine.stored(job)) is not None}
     # The biggest first, so that no core is idle at the end; the registers are more work than their
     # text is long.
-    missing = sorted((job for job in plan if job.name not in cells), key=lambda job: -job.characters)
+    missing = sorted((job for job in plan if job.name not in mapped), key=lambda job: -job.characters)
     missing.sort(key=lambda job: job.name != REGISTERS)
-    known = len(cells)
+    known = len(mapped)
 
     def finished(number: int) -> None:
         if progress:
@@ -135,13 +151,13 @@ def synthesise(
 
     finished(0)
     if missing:
-        cells |= _run(missing, machine, jobs, finished)
-    return _add_up(design, plan, cells, machine.tool)
+        mapped |= _run(missing, machine, jobs, finished)
+    return _add_up(design, plan, mapped, machine.tool, speed_grade)
 
 
 def not_synthesised(design: SynthDesign, reason: str) -> Resources:
     """Return resources without figures, for a design that could not be or was not to be synthesised."""
-    return Resources(None, None, None, None, "not synthesised", reason, (), design.estimate)
+    return Resources(None, None, None, None, "not synthesised", reason, (), design.estimate, "not estimated")
 
 
 def _plan(design: SynthDesign) -> list[_Job]:
@@ -200,7 +216,7 @@ def _script(module: str, files: Mapping[str, str], *, with_memory: bool) -> str:
         f"hierarchy -check -top {module}\n"
         f"synth_xilinx -family xcup -noiopad -noclkbuf -flatten{dsp} -top {module} -run prepare:check\n"
         "tee -q -o stat.json stat -json\n"
-    )
+    ) + ("" if with_memory else f"select {module}\nwrite_json -selected {_NETLIST}\n")
 
 
 def _cell_counts(value: object) -> dict[str, int]:
@@ -210,9 +226,7 @@ def _cell_counts(value: object) -> dict[str, int]:
     return {str(kind): number for kind, number in value.items()}
 
 
-def _run(
-    missing: list[_Job], machine: _Machine, jobs: int, finished: Callable[[int], None]
-) -> dict[str, dict[str, int]]:
+def _run(missing: list[_Job], machine: _Machine, jobs: int, finished: Callable[[int], None]) -> dict[str, _Mapped]:
     tool, work = machine.tool, machine.work
     wasm = any("yowasp" in part for part in tool.command)
     jobs = fitting_jobs([(job.name, job.characters) for job in missing], min(jobs, len(missing)), wasm=wasm)
@@ -223,10 +237,10 @@ def _run(
         run_tool(tool, ["-V"], cwd=work, log=work / "version.log", timeout_s=_FIRST_START_S)
     work_list = [functools.partial(_synthesise_one, job, machine) for job in missing]
     results = run_parallel(work_list, jobs=jobs, finished=finished)
-    return {job.name: cells for job, cells in zip(missing, results, strict=True)}
+    return {job.name: mapped for job, mapped in zip(missing, results, strict=True)}
 
 
-def _synthesise_one(job: _Job, machine: _Machine) -> dict[str, int]:
+def _synthesise_one(job: _Job, machine: _Machine) -> _Mapped:
     directory = machine.work / job.name
     write_files(directory, {**job.files, "synth.ys": job.script})
     # A killed YoWASP leaves its temporary directory behind, so let it be in the working directory.
@@ -238,9 +252,19 @@ def _synthesise_one(job: _Job, machine: _Machine) -> dict[str, int]:
         run_tool(tool, arguments, cwd=directory, log=directory / "yosys.log", timeout_s=machine.timeout_s)
     except ToolFailedError as error:
         raise ToolFailedError(_failure(job, error, directory / _PASSES)) from error
-    cells = _read_stat(job, directory)
-    machine.store(job, cells)
-    return cells
+    mapped = _Mapped(_read_stat(job, directory), _read_timing(job, directory))
+    machine.store(job, mapped)
+    return mapped
+
+
+def _read_timing(job: _Job, directory: Path) -> StageTiming | None:
+    """Return the longest path of a stage; the netlist goes, since it is a thousand times as large."""
+    netlist = directory / _NETLIST
+    if not netlist.exists():
+        return None
+    timing = longest_path(read_json(netlist), job.module)
+    netlist.unlink()
+    return timing
 
 
 def _failure(job: _Job, error: ToolFailedError, log: Path) -> str:
@@ -261,16 +285,22 @@ def _read_stat(job: _Job, directory: Path) -> dict[str, int]:
         raise ToolFailedError(msg) from error
 
 
-def _add_up(design: SynthDesign, plan: list[_Job], cells: Mapping[str, Mapping[str, int]], tool: Tool) -> Resources:
+def _add_up(
+    design: SynthDesign, plan: list[_Job], mapped: Mapping[str, _Mapped], tool: Tool, speed_grade: int
+) -> Resources:
     stages = []
     for job in plan:
+        cells, timing = mapped[job.name].cells, mapped[job.name].timing
         for stage in job.black_boxes:
-            number = cells[job.name].get(stage, 0)
+            number = cells.get(stage, 0)
             if number != 1:
                 msg = f"stage {stage!r} is instantiated {number} times below {design.top!r}; exactly once is allowed"
                 raise InputError(msg)
-        own = {kind: number for kind, number in cells[job.name].items() if kind not in job.black_boxes}
-        stages.append(count_cells(job.name, own))
+        own = {kind: number for kind, number in cells.items() if kind not in job.black_boxes}
+        counted = count_cells(job.name, own)
+        if timing is not None:
+            counted = replace(counted, levels=timing.levels, delay_ns=GRADES[speed_grade] * timing.delay_ns)
+        stages.append(counted)
     match = re.match(r"\d+\.\d+", tool.version)
     return Resources(
         lut=sum(stage.lut for stage in stages),
@@ -279,6 +309,7 @@ def _add_up(design: SynthDesign, plan: list[_Job], cells: Mapping[str, Mapping[s
         bram=sum(stage.bram for stage in stages),
         origin=f"synthesised (Yosys {match.group(0) if match else tool.version}, UltraScale+ xcup, stage by stage)",
         reason="",
+        delay_origin=f"estimated (Yosys netlist, typical delays of UltraScale+, speed grade -{speed_grade})",
         stages=tuple(stages),
         estimate=design.estimate,
     )
