@@ -35,8 +35,8 @@ from l1dl.rtl.build import design_files
 from l1dl.rtl.project import RtlDesign
 from l1dl.rtl.stream.plan import check_pixels
 from l1dl.synth.design import SynthDesign
+from l1dl.synth.paths import speed_grade
 from l1dl.synth.resources import Resources
-from l1dl.synth.timing import speed_grade
 from l1dl.synth.yosys import synthesise
 
 T = TypeVar("T")

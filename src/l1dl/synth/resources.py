@@ -18,7 +18,7 @@ class StageResources:
     Attributes
     ----------
     levels, delay_ns
-        LUTs and carry chains on the longest path, and its estimated delay in ns (`l1dl.synth.timing`); None for the
+        LUTs and carry chains on the longest path, and its estimated delay in ns (`l1dl.synth.paths`); None for the
         registers, and for a stage with cells whose delay is not known, such as DSPs.
     """
 

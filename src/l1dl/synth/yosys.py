@@ -14,8 +14,8 @@ from l1dl.errors import InputError, ToolFailedError
 from l1dl.synth.cells import count_cells
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.memory import fitting_jobs
+from l1dl.synth.paths import GRADES, StageTiming, longest_path
 from l1dl.synth.resources import REGISTERS, Resources
-from l1dl.synth.timing import GRADES, StageTiming, longest_path
 from l1dl.synth.verilog import black_box, index_modules, may_multiply, needed_modules
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool
 

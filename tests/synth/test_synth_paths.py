@@ -10,7 +10,7 @@ import pytest
 from tiny_design import tiny
 
 from l1dl.errors import InputError
-from l1dl.synth.timing import Delays, StageTiming, longest_path, speed_grade
+from l1dl.synth.paths import Delays, StageTiming, longest_path, speed_grade
 from l1dl.synth.yosys import synthesise
 
 UNIT = Delays(
