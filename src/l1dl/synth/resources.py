@@ -27,7 +27,7 @@ class Resources:
     Attributes
     ----------
     lut, ff, dsp, bram
-        Counts; None where the tool gave no figure.
+        Counts, of block RAM those of 36 kb, in Altera's devices of 20 kb; None where the tool gave no figure.
     origin
         How the figures were obtained, e.g. ``synthesised (Yosys 0.70, xcup, stage by stage)``.
     reason
@@ -35,7 +35,9 @@ class Resources:
     stages
         The same by pipeline stage.
     estimate
-        The compiler's own estimate.
+        The compiler's own estimate; None where the tool read other sources than ours.
+    alm
+        Adaptive logic modules, which Altera's devices have in place of LUTs; None of other devices.
     """
 
     lut: int | None
@@ -44,8 +46,9 @@ class Resources:
     bram: int | None
     origin: str
     reason: str
-    stages: tuple[StageResources, ...]
-    estimate: Estimate
+    stages: tuple[StageResources, ...] = ()
+    estimate: Estimate | None = None
+    alm: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the resources as they stand in ``report.json``."""
@@ -57,5 +60,5 @@ class Resources:
             "origin": self.origin,
             "reason": self.reason or None,
             "stages": [vars(stage) for stage in self.stages],
-            "estimate": vars(self.estimate),
+            "estimate": vars(self.estimate) if self.estimate else None,
         }
