@@ -30,7 +30,7 @@ class Step:
     program
         Which program runs it, as `l1dl.tools.find_tool` knows it.
     reports
-        The files that it must leave in its report folder.
+        The files that it must leave in its report folder, all of them with figures.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Step:
 
 
 _IMPLEMENT = (
-    Step("synth", "vivado", ("utilization.rpt", "design.dcp")),
+    Step("synth", "vivado", ("utilization.rpt",)),
     Step("implement", "vivado", ("utilization.rpt", "timing.rpt")),
 )
 

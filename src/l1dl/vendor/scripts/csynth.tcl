@@ -22,4 +22,5 @@ file mkdir ../reports/csynth
 foreach kind {xml rpt} {
     file copy -force ${top}_prj/solution1/syn/report/${top}_csynth.$kind ../reports/csynth/csynth.$kind
 }
+file copy ${top}_prj/solution1/syn/verilog ../reports/csynth/verilog
 exit

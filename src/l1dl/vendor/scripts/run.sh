@@ -26,22 +26,22 @@ run() { # name of the step, command and arguments
 }
 
 pack() {
-    tar --exclude='*.dcp' -czf results.tar.gz settings.json inputs.sha256 reports logs
+    tar --exclude='*.dcp' --exclude=verilog -czf results.tar.gz settings.json inputs.sha256 reports logs
 }
 
-vitis() { # script
+vitis() { # step
     if command -v vitis-run >/dev/null; then
-        run "${1%.tcl}" vitis-run --mode hls --tcl "$1"
+        run "$1" vitis-run --mode hls --tcl "$1.tcl"
     else
-        run "${1%.tcl}" vitis_hls -f "$1"
+        run "$1" vitis_hls -f "$1.tcl"
     fi
 }
 
-vivado() { # script
-    run "${1%.tcl}" env vivado -mode batch -nojournal -nolog -source "$1"
+vivado() { # step
+    run "$1" vivado -mode batch -nojournal -nolog -source "$1.tcl"
 }
 
-quartus() { # script
-    run "${1%.tcl}" quartus_sh -t "$1"
+quartus() { # step
+    run "$1" quartus_sh -t "$1.tcl"
 }
 
