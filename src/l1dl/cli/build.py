@@ -90,48 +90,52 @@ def _summarise(result: BuildResult, run: Path) -> int:
     from l1dl.flow.build import yosys_resources
     from l1dl.vendor.result import State
 
-    rows = [row for step in result.steps for row in _rows(step)]
+    columns = {step.name: figures for step in result.steps if (figures := _figures(step))}
     ours = None if result.tool == "vitis" else yosys_resources(run)
-    if ours is not None:
-        rows.append((*_counts(ours), "", "", "", ours.origin))
-    if rows:
-        headers = ("LUT", "FF", "DSP", "BRAM", "slack", "Fmax", "cycles, interval", "figures are")
+    if columns and ours is not None:
+        columns["Yosys"] = {**_counts(ours), "origin": ours.origin}
+    names = dict.fromkeys(name for figures in columns.values() for name in figures if name != "origin")
+    if columns:
+        rows = [(name, *(figures.get(name, "") for figures in columns.values())) for name in (*names, "origin")]
         title = f"{result.top} for {result.part} at {result.clock_period_ns:g} ns"
-        print_table(title, rows, headers)
+        print_table(title, rows, ("", *columns))
     for step in result.steps:
         for reason in _reasons(step):
             show(f"{step.name}: {reason}", style="yellow")
         if step.agreement is not None:
             wrong, events = step.agreement.mismatches, step.agreement.events
-            show(f"{step.name}: {wrong} mismatches with the emulator in {events} events", style="red" if wrong else "")
+            show(f"{step.name}: {wrong} mismatches with the emulator in {events} events", "red" if wrong else None)
     show(f"figures: {run / 'build' / result.tool}.json")
     if any(step.agreement is not None and step.agreement.mismatches for step in result.steps):
         return 1
     return 0 if all(step.state is State.FINISHED for step in result.steps) else 3
 
 
-def _rows(step: StepResult) -> list[tuple[str, ...]]:
+def _figures(step: StepResult) -> dict[str, str]:
+    """Return figure → text of a step; empty without figures."""
     from l1dl.report.format import NOTHING
 
-    whatever = step.resources or step.timing or step.cycles
-    if whatever is None:
-        return []
-    counts = ("", "", "", "") if step.resources is None else _counts(step.resources)
-    slack = fmax = cycles = ""
+    found: dict[str, str] = {}
+    if step.resources is not None:
+        found |= {**_counts(step.resources), "origin": step.resources.origin}
     if step.timing is not None:
-        value, highest = step.timing.slack_ns, step.timing.fmax_mhz
-        slack = NOTHING if value is None else f"{value:+.3f} ns"
-        fmax = NOTHING if highest is None else f"{highest:.0f} MHz"
+        slack, fmax = step.timing.slack_ns, step.timing.fmax_mhz
+        found["slack"] = NOTHING if slack is None else f"{slack:+.3f} ns"
+        found["Fmax"] = NOTHING if fmax is None else f"{fmax:.0f} MHz"
     if step.cycles is not None:
-        cycles = ", ".join(_range(pair) for pair in (step.cycles.latency, step.cycles.interval))
-    return [(*counts, slack, fmax, cycles, whatever.origin)]
+        found |= {"latency": _range(step.cycles.latency), "interval": _range(step.cycles.interval)}
+        found["origin"] = step.cycles.origin
+    return found
 
 
-def _counts(resources: Resources) -> tuple[str, ...]:
+def _counts(resources: Resources) -> dict[str, str]:
     from l1dl.report.format import count
 
-    lut = count(resources.lut) if resources.alm is None else f"{count(resources.alm)} ALM"
-    return lut, count(resources.ff), count(resources.dsp), count(resources.bram)
+    found = {"LUT": resources.lut, "ALM": resources.alm, "FF": resources.ff, "DSP": resources.dsp,
+             "BRAM": resources.bram}  # fmt: skip
+    if resources.alm is None:
+        del found["ALM"]
+    return {name: count(value) for name, value in found.items()}
 
 
 def _range(pair: tuple[int, int] | None) -> str:

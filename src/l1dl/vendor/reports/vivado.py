@@ -22,6 +22,9 @@ _SITES = {
 }
 """What UltraScale(+), the 7 series and Versal call them."""
 
+_OF_FIRST_TABLE = (*_SITES["LUT"], *_SITES["FF"])
+"""In a placed design, a later table has rows of these names with other counts."""
+
 
 def read_utilisation(text: str, top: str, stage: str, part: str) -> Resources:
     """Return the resources of a design.
@@ -36,9 +39,11 @@ def read_utilisation(text: str, top: str, stage: str, part: str) -> Resources:
     if wrong:
         return Resources(None, None, None, None, origin, wrong)
     used: dict[str, float | None] = {}
-    for table in tables(whole_lines(text), "Site Type"):
+    for index, table in enumerate(tables(whole_lines(text), "Site Type")):
         for row in table:
-            used.setdefault(row["Site Type"].rstrip("*"), number(row.get("Used", "")))
+            site = row["Site Type"].rstrip("*")
+            if index == 0 or site not in _OF_FIRST_TABLE:
+                used.setdefault(site, number(row.get("Used", "")))
     found = {
         name: whole(next((used[site] for site in sites if used.get(site) is not None), None))
         for name, sites in _SITES.items()
