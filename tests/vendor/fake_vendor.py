@@ -1,7 +1,7 @@
 """What the programs of the tests do in place of vitis-run, vivado and quartus_sh: they write the reports of a script.
 
-``L1DL_FAKE`` is ``STEP:HOW``: how the tool misbehaves in a step: fail, hang, silent (ends well without reports), cut (its reports
-are cut off), wrong (an output of the co-simulation differs in its last bit).
+``L1DL_FAKE`` is ``STEP:HOW``: how the tool misbehaves in a step: fail, hang, silent (ends well without reports), cut
+(its reports are cut off), wrong (an output of the co-simulation differs a little).
 """
 
 from __future__ import annotations

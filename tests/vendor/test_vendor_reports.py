@@ -1,4 +1,4 @@
-"""Parsers of the vendors' reports: several versions, missing and cut parts; what is not there is None, with a reason."""
+"""Parsers of the vendors' reports: several versions, missing and cut parts; a missing figure is None, with a reason."""
 
 from __future__ import annotations
 
@@ -38,8 +38,15 @@ def hls4ml_reads(tmp_path, text):
 
 @pytest.mark.parametrize("version", ["2019.1", "2020.2", "2022.2", "2024.2"])
 @pytest.mark.parametrize("family", texts.FAMILIES)
-@pytest.mark.parametrize(("stage", "state"), [("synthesised", "Synthesized"), ("implemented", "Routed"),
-                                              ("implemented", "Physopt postRoute"), ("implemented", "Fully Routed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "state"),
+    [
+        ("synthesised", "Synthesized"),
+        ("implemented", "Routed"),
+        ("implemented", "Physopt postRoute"),
+        ("implemented", "Fully Routed"),
+    ],
+)
 def test_utilisation_of_all_families_and_versions(version, family, stage, state):
     found = read_utilisation(texts.utilisation(version=version, family=family, state=state), "tiny", stage, PART)
     assert counts(found) == (44784, 26477, 12, 3)  # 2.5 tiles of block RAM are three, not whole
@@ -211,10 +218,13 @@ def test_outputs_that_are_not_those_of_the_events_are_no_agreement(text):
 
 @pytest.mark.parametrize(
     ("edition", "name"),
-    [("21.4.0 Build 67 12/06/2021 SC Pro Edition", "21.4 Pro"), ("26.1.0 Build 110 03/26/2026 SC Pro Edition", "26.1 Pro"),
-     ("18.1.0 Build 625 09/12/2018 SJ Standard Edition", "18.1 Standard"),
-     ("25.1std.0 Build 1129 10/21/2025 SC Lite Edition", "25.1 Lite")],
-)  # fmt: skip
+    [
+        ("21.4.0 Build 67 12/06/2021 SC Pro Edition", "21.4 Pro"),
+        ("26.1.0 Build 110 03/26/2026 SC Pro Edition", "26.1 Pro"),
+        ("18.1.0 Build 625 09/12/2018 SJ Standard Edition", "18.1 Standard"),
+        ("25.1std.0 Build 1129 10/21/2025 SC Lite Edition", "25.1 Lite"),
+    ],
+)
 def test_the_fitter(edition, name):
     found = read_fit(texts.fit(edition=edition), "tiny", "AGFB014R24B2E2V")
     assert (found.alm, found.ff, found.dsp, found.bram) == (22417, 9921, 0, 3)
