@@ -1,7 +1,7 @@
 """What the programs of the tests do in place of vitis-run, vivado and quartus_sh: they write the reports of a script.
 
 ``L1DL_FAKE`` is ``STEP:HOW``: how the tool misbehaves in a step: fail, hang, silent (ends well without reports), cut
-(its reports are cut off), wrong (an output of the co-simulation differs a little).
+(its reports are cut off), wrong (an output of the co-simulation differs a little), other (a checkpoint differs).
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def reports(step: str, program: str, how: str) -> dict[str, str]:
     state = "Synthesized" if step == "synth" else "Routed"
     return {
         "utilization.rpt": texts.utilisation(state=state, top=top), "timing.rpt": texts.timing(state=state, top=top),
-        "design.dcp": "a checkpoint\n",
+        "design.dcp": f"a checkpoint {how}\n",
     }  # fmt: skip

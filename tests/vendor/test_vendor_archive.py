@@ -80,7 +80,10 @@ def test_the_script_goes_on_where_it_stopped(
     assert "A valid license was not found" in done.stderr
     for source in (elsewhere, elsewhere / "results.tar.gz"):
         assert invoke(["build", str(run), "--import", str(source)]) == 3
-        assert "implement: the step did not finish" in capsys.readouterr().out
+        assert (
+            "implement: the step did not write utilization.rpt, timing.rpt. Last lines of its log"
+            in capsys.readouterr().out
+        )
         synth, implement = json.loads((run / "build/vivado.json").read_text())["steps"]
         assert (synth["state"], implement["state"], implement["timing"]) == ("finished", "failed", None)
         assert "A valid license was not found" in implement["reason"]

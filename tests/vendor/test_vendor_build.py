@@ -43,6 +43,7 @@ def test_vivado(run: Path, vendor_tools: Path, capsys: pytest.CaptureFixture[str
     assert synth["resources"]["origin"].startswith("synthesised (Vivado 2023.2, xcvu13p")
     assert implement["resources"]["origin"].startswith("implemented (Vivado 2023.2, xcvu13p")
     assert (implement["resources"]["lut"], implement["timing"]["slack_ns"]) == (44784, 0.412)
+    assert implement["timing"]["fmax_mhz"] == pytest.approx(1000 / 4.588)
     assert "218 MHz" in shown
     figures = {row[0]: row[1:] for row in rows(shown)}
     assert figures["LUT"] == ["44784", "44784", str(json.loads((run / "synth/resources.json").read_text())["lut"])]
@@ -131,6 +132,10 @@ def test_finished_steps_are_skipped(run: Path, vendor_tools: Path, monkeypatch: 
     (run / "build/vivado/project/reports/implement/timing.rpt").unlink()
     assert build(run) == 0
     assert calls(run, "vivado") == ["synth", "implement", "implement", "implement"]
+    (run / "build/vivado/project/reports/synth/design.dcp").write_text("another checkpoint\n")
+    monkeypatch.setenv("L1DL_FAKE", "synth:other")
+    assert build(run) == 0
+    assert calls(run, "vivado")[4:] == ["synth", "implement"]  # it read what the step before it wrote
 
 
 def test_a_changed_source_or_tool_runs_all_again(run: Path, vendor_tools: Path) -> None:

@@ -12,7 +12,7 @@ from support import need_packages
 from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec
 from l1dl.ports import Port, decode_rows
-from l1dl.synth.timing import Timing
+from l1dl.synth.timing import timing_of
 from l1dl.vendor.reports.quartus import quartus_origin, read_fit, read_sta
 from l1dl.vendor.reports.vitis import read_cosim, read_csynth, read_outputs
 from l1dl.vendor.reports.vivado import read_timing, read_utilisation
@@ -144,7 +144,7 @@ def test_timing_without_constraints_or_paths():
 
 
 def test_a_slack_as_long_as_the_period_has_no_fmax():
-    assert Timing(5, 5, "").fmax_mhz is None
+    assert timing_of(5, 5, "").fmax_mhz is None
 
 
 @pytest.mark.parametrize("version", ["2020.1", "2022.2", "2024.1"])

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from image_graphs import headed
 from support import small_net
 
 from l1dl.artifacts import write_files
+from l1dl.card import RtlCard
 from l1dl.errors import InputError
+from l1dl.rtl.stream.design import build_stream
+from l1dl.rtl.stream.project import stream_files
 from l1dl.rtl.verilog import emit_constraints
 from l1dl.vendor.project import digests, hls_project, rtl_project
 from l1dl.vendor.settings import QUARTUS_PART, STEPS, BuildSettings, Vendor
-from l1dl.vendor.sources import HlsSources, RtlSources, bench_events
+from l1dl.vendor.sources import HlsSources, RtlSources, bench_events, read_rtl
 
 tkinter = pytest.importorskip("tkinter", reason="this Python has no Tcl")
 
@@ -27,6 +31,7 @@ proc unknown {args} {
     if {$place >= 0} {write [lindex $args [expr {$place + 1}]] report}
     switch [lindex $args 0] {
         write_checkpoint {write [lindex $args end] checkpoint}
+        get_timing_paths {return path}
         get_property {return -0.1}
         csynth_design {
             write tiny_prj/solution1/syn/report/tiny_csynth.xml x
@@ -145,3 +150,19 @@ def test_a_value_cannot_leave_its_braces(value: str) -> None:
     sources = HlsSources(HLS.top, HLS.part, 4.0, {"clock_uncertainty": value}, HLS.files)
     with pytest.raises(InputError, match="cannot stand in a script"):
         hls_project(settings(Vendor.VITIS), sources, small_net(), *bench_events(small_net(), Path("/nowhere")))
+
+
+@pytest.mark.parametrize("name", ["a b.v", "$x.v", "[exit].v", "a\nb.v", "../a.v", "/a.v", "-a.v"])
+def test_a_file_name_cannot_be_more_than_a_name(name: str) -> None:
+    sources = RtlSources("tiny", 5.0, RTL.constraints, RTL.ports, {**RTL.files, name: "module"})
+    with pytest.raises(InputError, match="cannot stand in a script"):
+        rtl_project(settings(Vendor.VIVADO), sources)
+
+
+def test_the_ports_of_a_streaming_design_are_found(tmp_path: Path) -> None:
+    design = build_stream(headed(), RtlCard(architecture="stream"), pixels=1, reuse=None)
+    write_files(tmp_path / "rtl", stream_files(design))
+    found = read_rtl(tmp_path / "rtl")
+    assert {"rst", "s_axis_tdata", "s_axis_tready", "m_axis_tdata", "m_axis_tready", "frame_error"} <= {*found.ports}
+    assert "clk" not in found.ports
+    assert len({*found.ports}) == len(found.ports) == 10

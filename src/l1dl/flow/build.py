@@ -120,7 +120,7 @@ def import_results(run: Path, source: Path, *, hls: Path | None = None) -> Build
     project = vendor_project(run, vendor, part=part, hls=hls)
     check_inputs(read, project.files[DIGESTS])
     done = tuple(_imported(step, read) for step in project.settings.steps)
-    return _finish(project, run, done, lambda name: read(f"reports/{name}") or "", imported=True)
+    return _finish(project, run, done, lambda name: read(f"reports/{name}"), imported=True)
 
 
 def export_project(project: Project, path: Path) -> None:
@@ -155,7 +155,8 @@ def _imported(step: Step, read: Read) -> StepResult:
     tail = "\n".join((read(f"logs/{step.name}.log") or "").splitlines()[-12:])
     if not tail:
         return StepResult(step.name, State.NOT_RUN, "there is no log of it")
-    return StepResult(step.name, State.FAILED, f"the step did not finish. Last lines of its log:\n{tail}")
+    what = f"did not write {', '.join(lacking)}" if lacking else "did not finish"
+    return StepResult(step.name, State.FAILED, f"the step {what}. Last lines of its log:\n{tail}")
 
 
 def _steps(settings: BuildSettings, until: str | None) -> tuple[Step, ...]:

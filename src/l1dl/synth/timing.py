@@ -15,6 +15,8 @@ class Timing:
         Period of the clock constraint, in ns.
     slack_ns
         Worst setup slack over all paths and corners, in ns; negative where the clock is too fast.
+    fmax_mhz
+        The highest clock frequency without negative slack, in MHz.
     origin
         How the figures were obtained, e.g. ``implemented (Vivado 2023.2, out of context)``.
     reason
@@ -23,12 +25,13 @@ class Timing:
 
     clock_period_ns: float | None
     slack_ns: float | None
+    fmax_mhz: float | None
     origin: str
-    reason: str = ""
+    reason: str
 
-    @property
-    def fmax_mhz(self) -> float | None:
-        """The highest clock frequency without negative slack, in MHz; None where a figure is missing."""
-        if self.clock_period_ns is None or self.slack_ns is None or self.slack_ns >= self.clock_period_ns:
-            return None
-        return 1000 / (self.clock_period_ns - self.slack_ns)
+
+def timing_of(clock_period_ns: float | None, slack_ns: float | None, origin: str, reason: str = "") -> Timing:
+    """Return the timing of a design with a clock period and its worst setup slack, both in ns."""
+    if clock_period_ns is None or slack_ns is None or slack_ns >= clock_period_ns:
+        return Timing(clock_period_ns, slack_ns, None, origin, reason)
+    return Timing(clock_period_ns, slack_ns, 1000 / (clock_period_ns - slack_ns), origin, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 
@@ -60,6 +61,10 @@ def digests(files: Mapping[str, str]) -> str:
 
 
 def _complete(settings: BuildSettings, files: dict[str, str]) -> dict[str, str]:
+    for name in files:
+        if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", name, re.ASCII):
+            msg = f"file name {name!r} cannot stand in a script; rename it: letters, digits and . _ + - can"
+            raise InputError(msg)
     folder = resources.files("l1dl.vendor") / "scripts"
     calls = []
     for step in settings.steps:
@@ -81,7 +86,7 @@ def _settings_tcl(settings: BuildSettings, **others: str) -> str:
 
 def _quotable(value: str) -> str:
     """Return a value that may stand in braces in Tcl."""
-    if not all(character.isalnum() or character in " _-./%" for character in value):
+    if not re.fullmatch(r"[\w ./%-]*", value, re.ASCII):
         msg = f"{value!r} cannot stand in a script; letters, digits and space _ - . / % can"
         raise InputError(msg)
     return value

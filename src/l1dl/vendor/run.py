@@ -46,25 +46,25 @@ def run_steps(
             write_files(project, files)
         key, failed = digest_json(files[DIGESTS]), ""
         for step in steps:
-            tool, reports = tools[step.program], project / "reports" / step.name
-            key = digest_json([key, step.name, tool.version])
             if failed:
                 results.append(StepResult(step.name, State.NOT_RUN, f"{failed} failed"))
                 continue
+            tool = tools[step.program]
+            key = digest_json([key, step.name, tool.version])
             if done.is_current(step.name, key):
                 listen(step.name, "up to date", done.stages()[step.name].seconds)
                 results.append(StepResult(step.name, State.FINISHED))
-                continue
-            listen(step.name, "started", 0)
-            start = time.monotonic()
-            result = _run_step(step, tool, project, limit_s)
-            seconds = time.monotonic() - start
-            listen(step.name, result.state.value, seconds)
-            if result.state is State.FINISHED:
-                done.record(step.name, key, seconds, [reports])
             else:
-                failed = step.name
-            results.append(result)
+                listen(step.name, "started", 0)
+                start = time.monotonic()
+                results.append(_run_step(step, tool, project, limit_s))
+                seconds = time.monotonic() - start
+                listen(step.name, results[-1].state.value, seconds)
+                if results[-1].state is State.FAILED:
+                    failed = step.name
+                    continue
+                done.record(step.name, key, seconds, [project / "reports" / step.name])
+            key = digest_json([key, done.stages()[step.name].outputs])  # what the steps behind it read
     return tuple(results)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from l1dl.synth.resources import Resources
-from l1dl.synth.timing import Timing
+from l1dl.synth.timing import Timing, timing_of
 from l1dl.vendor.reports.common import missing, number, same_design, whole, whole_lines
 
 FIT, STA = "design.fit.summary", "design.sta.summary"
@@ -51,7 +51,7 @@ def read_sta(text: str, clock_period_ns: float, origin: str) -> Timing:
     slacks = [number(slack) for slack in corners]
     known = [slack for slack in slacks if slack is not None]
     worst = min(known) if known and len(known) == len(slacks) else None
-    return Timing(clock_period_ns, worst, origin, missing(["slack"] if worst is None else [], STA))
+    return timing_of(clock_period_ns, worst, origin, missing(["slack"] if worst is None else [], STA))
 
 
 def quartus_origin(text: str, part: str) -> str:

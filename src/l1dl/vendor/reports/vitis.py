@@ -22,7 +22,7 @@ from l1dl.errors import ToolMissingError
 from l1dl.fixed import Codes
 from l1dl.ports import Ports, decode_rows, encode_rows
 from l1dl.synth.resources import Resources
-from l1dl.synth.timing import Timing
+from l1dl.synth.timing import Timing, timing_of
 from l1dl.vendor.reports.common import missing, number, same_design, whole, whole_lines
 from l1dl.vendor.result import Cycles
 
@@ -35,7 +35,7 @@ def read_csynth(text: str, top: str, part: str) -> tuple[Resources, Timing, Cycl
     origin = f"C-synthesis (Vitis HLS {version[1] if version else 'of unknown version'}, {part})"
     found, wrong = _by_hls4ml(text)
     if wrong:
-        return Resources(None, None, None, None, origin, wrong), Timing(None, None, origin, wrong), Cycles(
+        return Resources(None, None, None, None, origin, wrong), timing_of(None, None, origin, wrong), Cycles(
             None, None, origin, wrong
         )  # fmt: skip
     name = re.search(r"<TopModelName>\s*(\w+)", text)
@@ -50,7 +50,7 @@ def read_csynth(text: str, top: str, part: str) -> tuple[Resources, Timing, Cycl
     resources = Resources(counts["LUT"], counts["FF"], counts["DSP"], counts["BRAM"], origin, reason)
     period, estimate = figure.get("TargetClockPeriod"), figure.get("EstimatedClockPeriod")
     slack = None if period is None or estimate is None else period - estimate
-    timing = Timing(period, slack, origin, missing(["clock period"] if slack is None else [], CSYNTH))
+    timing = timing_of(period, slack, origin, missing(["clock period"] if slack is None else [], CSYNTH))
     latency = _pair(figure, "BestLatency", "WorstLatency")
     interval = _pair(figure, "IntervalMin", "IntervalMax")
     return resources, timing, _cycles(latency, interval, origin, CSYNTH)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from l1dl.synth.resources import Resources
-from l1dl.synth.timing import Timing
+from l1dl.synth.timing import Timing, timing_of
 from l1dl.vendor.reports.common import missing, number, same_design, tables, whole, whole_lines
 
 UTILISATION, TIMING = "utilization.rpt", "timing.rpt"
@@ -57,13 +57,15 @@ def read_timing(text: str, top: str, stage: str, part: str) -> Timing:
     origin = _origin(text, stage, part)
     wrong = _wrong_state(text, top, stage, TIMING)
     if wrong:
-        return Timing(None, None, origin, wrong)
+        return timing_of(None, None, origin, wrong)
     lines = whole_lines(text)
     period, slack = _period(lines), _slack(lines)
     if "There are no user specified timing constraints" in text:
-        return Timing(period, None, origin, f"slack: {TIMING} says that there are no user specified timing constraints")
+        return timing_of(
+            period, None, origin, f"slack: {TIMING} says that there are no user specified timing constraints"
+        )
     lacking = [name for name, value in (("clock period", period), ("slack", slack)) if value is None]
-    return Timing(period, slack, origin, missing(lacking, TIMING))
+    return timing_of(period, slack, origin, missing(lacking, TIMING))
 
 
 def _slack(lines: list[str]) -> float | None:

@@ -6,7 +6,8 @@ opt_design
 place_design
 phys_opt_design
 route_design
-if {[get_property SLACK [get_timing_paths -delay_type max]] < 0} {
+set worst [get_timing_paths -delay_type max]
+if {[llength $worst] && [get_property SLACK $worst] < 0} {
     phys_opt_design
 }
 
