@@ -1,4 +1,4 @@
-"""A finished run, and programs that do as the vendors' tools do as far as anybody outside sees."""
+"""A run up to its RTL, and programs that do as the vendors' tools do as far as anybody outside sees."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import copy_run, finished_run
+from support import need_packages, need_tools
+from tiny import PACKAGES, copy_run, write_card
 
 from l1dl import tools
+from l1dl.cli.app import invoke
 
 FAKE = """\
 #!{python}
-import os, pathlib, shutil, sys, time
+import sys
 sys.path[:0] = {path!r}
 import fake_vendor
 fake_vendor.main()
@@ -21,13 +23,17 @@ fake_vendor.main()
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tmp_path_factory)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need_packages(*PACKAGES)
+    need_tools("cxx")
+    directory = tmp_path_factory.mktemp("compiled")
+    assert invoke(["run", str(write_card(directory)), "--until", "rtl", "--out", str(directory / "out")]) == 0
+    return directory
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    copy_run(finished, tmp_path / "copy")
+def run(compiled: Path, tmp_path: Path) -> Path:
+    copy_run(compiled, tmp_path / "copy")
     return tmp_path / "copy" / "out"
 
 

@@ -32,6 +32,8 @@ class Timing:
 
 def timing_of(clock_period_ns: float | None, slack_ns: float | None, origin: str, reason: str = "") -> Timing:
     """Return the timing of a design with a clock period and its worst setup slack, both in ns."""
-    if clock_period_ns is None or slack_ns is None or slack_ns >= clock_period_ns:
+    if clock_period_ns is None or slack_ns is None:
         return Timing(clock_period_ns, slack_ns, None, origin, reason)
+    if slack_ns >= clock_period_ns:
+        return Timing(clock_period_ns, slack_ns, None, origin, reason or "Fmax: the slack is the whole clock period")
     return Timing(clock_period_ns, slack_ns, 1000 / (clock_period_ns - slack_ns), origin, reason)
