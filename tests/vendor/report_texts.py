@@ -26,7 +26,7 @@ FAMILIES = {
 
 def utilisation(
     *, version: str = "2023.2", family: str = "UltraScale+", state: str = "Routed", top: str = "tiny",
-    lut: str = "44784", ff: str = "26477", dsp: str = "12", bram: str = "2.5",
+    lut: str = "43210", ff: str = "25678", dsp: str = "12", bram: str = "2.5",
 ) -> str:  # fmt: skip
     """Return a report of ``report_utilization``; Prohibited is a column since 2020.1, CLB distribution is there once placed."""
     part, luts, registers, dsps, (logic, memory, arithmetic) = FAMILIES[family]

@@ -50,10 +50,11 @@ def build(
         typer.Option("--import", metavar="DIR", help="Read what run.sh left there: its folder, or results.tar.gz."),
     ] = None,
 ) -> int:
-    """Implement a finished run with Vitis, Vivado or Quartus, out of context, and show the figures beside Yosys's.
+    """Implement a finished run with Vitis, Vivado or Quartus, out of context.
 
     vitis: C-synthesis of the HLS project, co-simulation of its Verilog, whose outputs must be the emulator's bit by
-    bit, synthesis, placement and routing with Vivado. vivado, quartus: synthesis, placement and routing of our Verilog.
+    bit, synthesis, placement and routing with Vivado. vivado, quartus: synthesis, placement and routing of our
+    Verilog; the figures are shown beside those of Yosys.
 
     Finished steps are skipped while sources, scripts and tool are unchanged. Logs and reports stand in RUN/build.
     """
@@ -85,8 +86,15 @@ def build(
 
 
 def _summarise(result: BuildResult, run: Path) -> int:
-    """Print the figures, and what is missing and why; return the exit code."""
+    """Print the figures, and what is missing and why; return the exit code.
+
+    Raises
+    ------
+    MismatchError
+        An output of the co-simulation is not the emulator's.
+    """
     from l1dl.cli.console import print_table, show
+    from l1dl.emulate.compare import require
     from l1dl.flow.build import yosys_resources
     from l1dl.vendor.result import State
 
@@ -104,10 +112,11 @@ def _summarise(result: BuildResult, run: Path) -> int:
             show(f"{step.name}: {reason}", style="yellow")
         if step.agreement is not None:
             wrong, events = step.agreement.mismatches, step.agreement.events
-            show(f"{step.name}: {wrong} mismatches with the emulator in {events} events", "red" if wrong else None)
+            show(f"{step.name}: {wrong} mismatches with the emulator in {events} events")
     show(f"figures: {run / 'build' / result.tool}.json")
-    if any(step.agreement is not None and step.agreement.mismatches for step in result.steps):
-        return 1
+    for step in result.steps:
+        if step.agreement is not None:
+            require(step.agreement, "The co-simulated Verilog of Vitis is wrong.")
     return 0 if all(step.state is State.FINISHED for step in result.steps) else 3
 
 
