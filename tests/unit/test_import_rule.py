@@ -14,8 +14,8 @@ import l1dl
 
 ROOT = Path(l1dl.__file__).parent
 ORDER = (
-    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "plugins", "report", "flow",
-    "cli",
+    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "vendor", "plugins", "report",
+    "flow", "cli",
 )  # fmt: skip
 BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
 HEAVY = (

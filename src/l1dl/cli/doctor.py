@@ -12,6 +12,8 @@ PACKAGES = {
     "l1dl[parquet]": ("pyarrow",),
 }
 REQUIRED = ("core", "l1dl[qkeras]")
+OPTIONAL = {"ghdl": "VHDL", "vitis": "l1dl build", "vivado": "l1dl build", "quartus": "l1dl build"}
+"""Programs that not everybody needs, and what for."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,14 +58,13 @@ def _tools() -> tuple[list[tuple[str, str, str]], bool]:
     from l1dl.tools import find_tool
 
     rows, complete = [], True
-    for name in ("cxx", "verilator", "yosys", "ghdl"):
+    for name in ("cxx", "verilator", "yosys", *OPTIONAL):
         try:
             tool = find_tool(name)
             rows.append((name, tool.version, tool.command[0]))
         except ToolMissingError as error:  # noqa: PERF203
-            optional = name == "ghdl"
-            complete = complete and optional
-            rows.append((name, "missing", f"only for VHDL: {error}" if optional else str(error)))
+            complete = complete and name in OPTIONAL
+            rows.append((name, "missing", f"only for {OPTIONAL[name]}: {error}" if name in OPTIONAL else str(error)))
     return rows, complete
 
 

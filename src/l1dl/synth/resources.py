@@ -39,7 +39,7 @@ class Resources:
     Attributes
     ----------
     lut, ff, dsp, bram
-        Counts; None where the tool gave no figure.
+        Counts, of block RAM those of 36 kb, in Altera's devices of 20 kb; None where the tool gave no figure.
     origin
         How the figures were obtained, e.g. ``synthesised (Yosys 0.70, xcup, stage by stage)``.
     reason
@@ -47,9 +47,11 @@ class Resources:
     stages
         The same by pipeline stage.
     estimate
-        The compiler's own estimate.
+        The compiler's own estimate; None where the tool read other sources than ours.
     delay_origin
         How the delays of the stages were obtained.
+    alm
+        Adaptive logic modules, which Altera's devices have in place of LUTs; None of other devices.
     """
 
     lut: int | None
@@ -58,9 +60,10 @@ class Resources:
     bram: int | None
     origin: str
     reason: str
-    stages: tuple[StageResources, ...]
-    estimate: Estimate
-    delay_origin: str
+    stages: tuple[StageResources, ...] = ()
+    estimate: Estimate | None = None
+    delay_origin: str = "not estimated"
+    alm: int | None = None
 
     @property
     def slowest(self) -> StageResources | None:
@@ -79,6 +82,6 @@ class Resources:
             "origin": self.origin,
             "reason": self.reason or None,
             "stages": [vars(stage) for stage in self.stages],
-            "estimate": vars(self.estimate),
+            "estimate": vars(self.estimate) if self.estimate else None,
             "delay_origin": self.delay_origin,
         }
