@@ -212,7 +212,7 @@ def cosim_stage(bench: Bench) -> list[Path]:
     if result.agreement.mismatches:
         bench.report("looking for the first difference", 0, 0)
         write_json(paths.cosim.parent / "mismatch.json", {"where": _where(bench, result.agreement, sources)})
-    write_npz(paths.cosim_outputs, {"codes": outputs})
+    write_npz(paths.cosim_outputs, {"codes": outputs, "inputs": bench.test_rows})
     write_result(paths.cosim, result)
     return [paths.cosim, paths.cosim_outputs]
 
