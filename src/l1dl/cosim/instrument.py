@@ -68,10 +68,13 @@ class Instrumented:
         File name → Verilog.
     places
         What can be flipped: all registers, then the constants of the stages.
+    latency_cycles
+        Clock cycles from input to output: the number of data registers in a row.
     """
 
     sources: Mapping[str, str]
     places: tuple[Place, ...]
+    latency_cycles: int
 
 
 def instrument(sources: Mapping[str, str], top: str) -> Instrumented:
@@ -126,7 +129,7 @@ def instrument(sources: Mapping[str, str], top: str) -> Instrumented:
     instance = "_pipeline pipeline (.clk(clk)"
     texts[chain] = _replace(texts, chain, instance, f"{instance}, .upset(upset[{free - 1}:0])")
     texts[chain] = _add_port(texts, chain, f"module {top} (", free + latency)
-    return Instrumented(texts, (*places, *constants))
+    return Instrumented(texts, (*places, *constants), latency)
 
 
 def _registers(pipeline: str) -> list[int]:

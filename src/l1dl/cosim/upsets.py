@@ -63,6 +63,7 @@ def study_upsets(
     rows: Codes,
     expected: Codes,
     *,
+    latency: int,
     upsets: int,
     seed: int,
     decide: Decide | None = None,
@@ -78,9 +79,13 @@ def study_upsets(
     Parameters
     ----------
     simulation
-        Of the design that `l1dl.cosim.instrument.instrument` returned, with `places`.
+        Of the design that `l1dl.cosim.instrument.instrument` returned.
+    places
+        What to upset in it.
     rows, expected
         Input codes of the events, and the output codes of the emulator.
+    latency
+        Clock cycles from input to output.
     upsets
         Number of upsets in each place; bits and events are drawn anew for each.
     progress
@@ -92,7 +97,6 @@ def study_upsets(
         Without an upset the codes are not those of the emulator; an upset changes outputs of events that were not in
         the bit; or one of the last register or of the valid chain, which always reach the port, changes nothing.
     """
-    latency = sum(place.kind is Kind.REGISTER for place in places)
     _check_without(simulation, rows, expected, latency, seed)
     work, counts = [], []
     for index, place in enumerate(places):

@@ -64,13 +64,12 @@ def study_run(
     )  # fmt: skip
     decide, decision, reason = decision_of(graph)
     effects = study_upsets(
-        simulation, design.places, rows, Emulator(graph).run(rows), upsets=upsets, seed=seed, decide=decide,
-        progress=lambda done, total: say("upsetting", done, total),
+        simulation, design.places, rows, Emulator(graph).run(rows), latency=design.latency_cycles, upsets=upsets,
+        seed=seed, decide=decide, progress=lambda done, total: say("upsetting", done, total),
     )  # fmt: skip
     places = tuple(summarise_place(each) for each in effects)
     flip_flops, constants = total_of(places, lasting=False), total_of(places, lasting=True)
     assert flip_flops is not None, "every pipeline has registers"
-    interface = read_json(paths.rtl / "interface.json")
     study = UpsetStudy(
         schema=SCHEMA,
         model=graph.name,
@@ -80,8 +79,8 @@ def study_run(
         upsets_per_place=upsets,
         events=len(rows),
         hold_events=HOLD_EVENTS,
-        latency_cycles=interface["latency_cycles"],
-        clock_period_ns=interface["clock_period_ns"],
+        latency_cycles=design.latency_cycles,
+        clock_period_ns=read_json(paths.rtl / "interface.json")["clock_period_ns"],
         decision=decision,
         decision_reason=reason,
         places=places,
