@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import dense_graph, need_packages, need_tools, random_rows, small_net
-from tiny import command, interrupt
+from tiny import command, copy_run, interrupt
 
 from l1dl.artifacts import write_files
 from l1dl.cli.app import invoke
+from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec
-from l1dl.flow.seu import decision_of
+from l1dl.flow.job import Paths
+from l1dl.flow.seu import FILE, decision_of, read_upsets
 from l1dl.graph import FixedGraph, save_graph
 from l1dl.rtl.build import design_files
 from l1dl.rtl.project import build_rtl
@@ -57,6 +59,37 @@ def test_the_same_seed_gives_the_same_files(run: Path, capsys: pytest.CaptureFix
     assert {path.name: path.read_bytes() for path in results.iterdir()} == first
     assert invoke(["seu", str(run), "--upsets", "150", "--seed", "4"]) == 0
     assert (results / "seu.csv").read_bytes() != first["seu.csv"]
+
+
+def test_the_report_shows_a_study_of_this_verilog_alone(run: Path) -> None:
+    assert invoke(["seu", str(run), "--upsets", "2"]) == 0
+    paths, results = Paths(run, run / "hls"), run / FILE
+    found = read_upsets(paths, small_net())
+    assert found is not None
+    assert found.upsets_per_place == 2
+    assert read_upsets(paths, small_net(seed=4)) is None
+    top = run / "rtl" / "src" / "tiny.v"
+    text = top.read_text()
+    top.write_text(f"// changed\n{text}")
+    assert read_upsets(paths, small_net()) is None
+    top.write_text(text)
+    results.write_text('{"schema": "l1dl-seu/1"}')
+    with pytest.raises(InputError, match=r"seu\.json is damaged \(\d+ fields\)"):
+        read_upsets(paths, small_net())
+    results.unlink()
+    assert read_upsets(paths, small_net()) is None
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_studied_and_reported(finished: Path, tmp_path: Path) -> None:
+    card = copy_run(finished, tmp_path / "copy")
+    out = card.parent / "out"
+    assert invoke(["seu", str(out), "--upsets", "20"]) == 0
+    assert invoke(["report", str(card), "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["upsets"] == json.loads((out / FILE).read_text())
+    assert report["upsets"]["events"] == sum(map(sum, report["physics"]["confusion_rtl"]["counts"]))
+    assert 'id="figure-upsets"' in (out / "report.html").read_text()
 
 
 def test_an_interrupted_study_leaves_nothing_behind(run: Path) -> None:

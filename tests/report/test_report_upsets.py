@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from l1dl.cosim.instrument import Bit, Kind, Place
 from l1dl.cosim.upsets import Effects
 from l1dl.metrics import wilson_interval
-from l1dl.report.upsets import HEADERS, SCHEMA, Share, UpsetStudy, csv_text, figure, summarise_place, table, total_of
+from l1dl.report import ReportInputs, build_report, render_html
+from l1dl.report.figures import all_figures, upsets_figure
+from l1dl.report.upsets import HEADERS, SCHEMA, Share, UpsetStudy, csv_text, summarise_place, table, total_of
 
 
 def effects(kind: Kind, name: str, bits: int, events: list[int], decisions: list[int] | None) -> Effects:
@@ -33,8 +36,8 @@ def study(*chosen: Effects) -> UpsetStudy:
     flip_flops = total_of(places, lasting=False)
     assert flip_flops is not None
     return UpsetStudy(
-        SCHEMA, "net", "0" * 64, "simulated", 1, 4, 100, 64, 3, 5.0, "the largest output", None, places, flip_flops,
-        total_of(places, lasting=True), None,
+        SCHEMA, "net", "0" * 64, "1" * 64, "simulated", 1, 4, 100, 64, 3, 5.0, "the largest output", None, places,
+        flip_flops, total_of(places, lasting=True), None,
     )  # fmt: skip
 
 
@@ -97,7 +100,20 @@ def test_table_file_and_figure_show_every_place() -> None:
     assert [line["name"] for line in lines] == [place.name for place in found.places]
     assert float(lines[0]["changed"]) == 0.5
     assert lines[2]["cycles_max"] == ""
-    drawn = figure(found)
+    drawn = upsets_figure(found)
     shown = [text.get_text() for axes in drawn.axes for text in axes.get_yticklabels()]
     assert len(shown) == 4
-    assert len(figure(study(replace(HALF, decisions=None))).axes) == 1
+    assert len(upsets_figure(study(replace(HALF, decisions=None))).axes) == 1
+
+
+def test_the_page_shows_the_study(make_inputs: Callable[..., ReportInputs]) -> None:
+    for found, place in ((study(HALF, ALL, LASTING), "constants, for 64 events"), (study(HALF), "for one cycle")):
+        inputs = make_inputs(upsets=found)
+        report = build_report(inputs)
+        assert report["upsets"]["flip_flops"]["bits"] == found.flip_flops.bits
+        page = render_html(report, all_figures(inputs))
+        assert 'href="#upsets"' in page
+        assert 'id="figure-upsets"' in page
+        assert place in page
+    inputs = make_inputs()
+    assert 'id="upsets"' not in render_html(build_report(inputs), all_figures(inputs))

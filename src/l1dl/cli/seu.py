@@ -25,20 +25,23 @@ def seu(
     For each pipeline stage: the share of the upsets that change an output code, and the decision, with its statistical
     error (68 %), wrong events per upset, and for how many cycles. Checked on the way: without upsets the codes are
     those of the emulator, no other events become wrong than those that were hit, and what must be seen is seen.
-    The results stand in seu/ of the run directory.
+    The results stand in seu/ of the run directory, and in its next report.
 
     Exit code 0: counted; 1: one of these checks failed.
     """
     from l1dl.cli.console import display, print_table, show
-    from l1dl.flow.seu import DIRECTORY, study_run
+    from l1dl.flow.seu import FILE, study_run
     from l1dl.report.format import count
     from l1dl.report.upsets import HEADERS, table
 
     with display() as shown:
         study = study_run(run, upsets=upsets, seed=seed, progress=shown.step)
-    title = f"single-event upsets of {study.model}: random ones of {count(study.events)} test events, seed {study.seed}"
+    title = (
+        f"{study.model}: {count(study.upsets_per_place)} upsets in each stage, of {count(study.events)} test events, "
+        f"seed {study.seed}"
+    )
     print_table(title, table(study), HEADERS)
     for text in (study.decision_reason, study.constants_reason):
         if text:
             show(text)
-    show(f"written: {run / DIRECTORY}")
+    show(f"written: {(run / FILE).parent}")

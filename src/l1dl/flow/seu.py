@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from l1dl.artifacts import atomic_directory, read_json, write_json, write_text
+from l1dl.artifacts import atomic_directory, digest_path, read_json, write_json, write_text
 from l1dl.cosim.instrument import instrument
 from l1dl.cosim.upsets import HOLD_EVENTS, Decide, study_upsets
 from l1dl.cosim.verilate import Simulation
@@ -21,12 +21,13 @@ from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.job import Paths
 from l1dl.graph import FixedGraph
 from l1dl.ports import check_rows
+from l1dl.report.figures import upsets_figure
 from l1dl.report.style import style
-from l1dl.report.upsets import SCHEMA, UpsetStudy, csv_text, figure, summarise_place, total_of
+from l1dl.report.upsets import SCHEMA, UpsetStudy, csv_text, summarise_place, total_of
 from l1dl.tools import find_tool
 
-DIRECTORY = "seu"
-"""Where the results stand in a run directory."""
+FILE = "seu/seu.json"
+"""Name of the results in a run directory; beside it are a table and a figure."""
 
 
 def study_run(
@@ -34,7 +35,8 @@ def study_run(
 ) -> UpsetStudy:
     """Flip random bits in the simulated Verilog of a run directory, and count what they change.
 
-    The results are written to ``seu/`` there: ``seu.json``, ``seu.csv`` and ``seu.png``.
+    The results are written to ``seu/`` there (``seu.json``, ``seu.csv`` and ``seu.png``), and the next report shows
+    them.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ def study_run(
         schema=SCHEMA,
         model=graph.name,
         graph=graph.digest,
+        verilog=digest_path(paths.rtl / "src"),
         origin=f"simulated (RTL in Verilator {find_tool('verilator').version})",
         seed=seed,
         upsets_per_place=upsets,
@@ -88,8 +91,27 @@ def study_run(
         constants=constants,
         constants_reason=None if constants else "the stages hold neither literals nor tables",
     )
-    _write(study, run / DIRECTORY)
+    _write(study, (run / FILE).parent)
     return study
+
+
+def read_upsets(paths: Paths, graph: FixedGraph) -> UpsetStudy | None:
+    """Return the study of this very network and its Verilog; None if there was none.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    path = paths.run / FILE
+    if not path.exists():
+        return None
+    try:
+        study = TypeAdapter(UpsetStudy).validate_python(read_json(path))
+    except ValidationError as error:
+        msg = f"{path} is damaged ({error.error_count()} fields); remove it, or run `l1dl seu` again"
+        raise InputError(msg) from None
+    return study if (study.graph, study.verilog) == (graph.digest, digest_path(paths.rtl / "src")) else None
 
 
 def decision_of(graph: FixedGraph) -> tuple[Decide | None, str | None, str | None]:
@@ -129,5 +151,5 @@ def _write(study: UpsetStudy, directory: Path) -> None:
         write_text(temporary / "seu.csv", csv_text(study))
         image = io.BytesIO()
         with style():
-            figure(study).savefig(image, format="png", dpi=150)
+            upsets_figure(study).savefig(image, format="png", dpi=150)
         (temporary / "seu.png").write_bytes(image.getvalue())

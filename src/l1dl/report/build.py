@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
+        "upsets": None if inputs.upsets is None else asdict(inputs.upsets),
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],
         "training": dict(inputs.training),

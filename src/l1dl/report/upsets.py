@@ -1,4 +1,4 @@
-"""What single-event upsets do, stage by stage: shares with their statistical errors, as table, file and figure."""
+"""What single-event upsets do, stage by stage: shares with their statistical errors, as table and file."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l1dl.cosim.instrument import Kind
 from l1dl.cosim.upsets import Effects, Integers
 from l1dl.metrics import wilson_interval
-from l1dl.report.figures import PALETTE
 from l1dl.report.format import NOTHING, count, number, with_error
-from l1dl.report.style import label, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SCHEMA = "l1dl-seu/1"
 
@@ -98,6 +91,8 @@ class UpsetStudy:
     ----------
     model, graph
         Name and digest of the network.
+    verilog
+        Digest of the Verilog as it was generated, or changed by hand.
     origin
         Where the figures come from.
     seed, upsets_per_place, events
@@ -115,6 +110,7 @@ class UpsetStudy:
     schema: str
     model: str
     graph: str
+    verilog: str
     origin: str
     seed: int
     upsets_per_place: int
@@ -227,48 +223,3 @@ def csv_text(study: UpsetStudy) -> str:
             place.events_mean, place.events_max, place.cycles_mean, place.cycles_max, place.lost, place.invented,
         ])  # fmt: skip
     return file.getvalue()
-
-
-def figure(study: UpsetStudy) -> Figure:
-    """Draw the shares by stage: flip-flops, and below them the constants, if there are any."""
-    titles = {"Registers, flipped for one cycle": False, f"Constants, flipped for {study.hold_events} events": True}
-    groups = {
-        title: places
-        for title, lasting in titles.items()
-        if (places := [place for place in study.places if Kind(place.kind).lasting == lasting])
-    }
-    with style():
-        from matplotlib.figure import Figure
-
-        drawn = Figure(figsize=(6.4, 1.9 + 0.7 * len(groups) + 0.26 * len(study.places)), layout="constrained")
-        ratios = [len(group) + 1 for group in groups.values()]
-        panels = drawn.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
-        for axes, (title, group) in zip(panels, groups.items(), strict=True):
-            _draw(axes, group)
-            axes.set_title(title, loc="left", fontsize=12)
-        panels[-1].set_xlabel("Share of upsets")
-        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    return drawn
-
-
-def _draw(axes: Axes, places: Sequence[PlaceStudy]) -> None:
-    """Draw one point with its error for each place and question."""
-    from matplotlib.ticker import NullLocator
-
-    rows = np.arange(len(places))
-    for shares, shift, color, marker, name in (
-        ([place.changed for place in places], -0.14, PALETTE[0], "o", "changes an output"),
-        ([place.decision for place in places], 0.14, PALETTE[2], "s", "changes the decision"),
-    ):
-        there = [(row, share) for row, share in zip(rows, shares, strict=True) if share is not None]
-        if there:
-            values = np.array([share.value for _, share in there])
-            errors = [[share.value - share.low for _, share in there], [share.high - share.value for _, share in there]]
-            at = np.array([row for row, _ in there]) + shift
-            axes.errorbar(values, at, xerr=errors, fmt=marker, color=color, markersize=3.5, elinewidth=1.4, label=name)
-    axes.set_yticks(rows, [label(f"{place.name}: {count(place.bits)} bits") for place in places])
-    axes.tick_params(axis="y", which="both", length=0)
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.set_xlim(-0.02, 1.02)
-    axes.grid(visible=True, axis="x", alpha=0.25)
