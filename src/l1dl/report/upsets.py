@@ -199,10 +199,10 @@ def table(study: UpsetStudy) -> list[tuple[str, ...]]:
 
 
 def _percent(share: Share | None) -> str:
-    """Return for example ``53.0 ± 1.1``, with the larger one of both errors."""
+    """Return for example ``53.0±1.1``, with the larger one of both errors; without spaces it fits a terminal."""
     if share is None:
         return NOTHING
-    return with_error(share.value, max(share.value - share.low, share.high - share.value), 100)
+    return with_error(share.value, max(share.value - share.low, share.high - share.value), 100).replace(" ", "")
 
 
 def csv_text(study: UpsetStudy) -> str:
