@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from alir_designs import alir_design, interpret
-from support import need_packages, need_tools, random_rows, small_net
+from support import need_packages, need_tools, random_graph, random_rows, small_net
 
 from l1dl.card import RtlCard
 from l1dl.cosim.fault import inject_fault
@@ -76,6 +76,24 @@ def test_every_flip_flop_has_its_own_bit_of_the_port(design):
     toggles = [toggle for place in found.places for bit in place.bits for toggle in bit.toggles]
     assert sorted(toggles) == list(range(len(toggles)))
     assert f"input wire [{len(toggles) - 1}:0] upset" in found.sources["tiny.v"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, *range(4, 12)])  # no output of network 3 depends on an input
+def test_random_designs_can_be_upset(seed):
+    need_packages("alkaid")
+    design = build_rtl(random_graph(seed), RtlCard(stage_delay_ns=2.0))
+    found = instrument(design.sources(), design.top)
+    places = {kind: [place for place in found.places if place.kind is kind] for kind in Kind}
+    registers = sum(len(place.bits) for place in (*places[Kind.REGISTER], *places[Kind.VALID]))
+    assert registers == design.estimate.ff
+    assert found.latency_cycles == design.latency_cycles
+    used = [
+        op for stage in design.stages for op, uses in zip(stage.ops, stage.ref_count, strict=True)
+        if uses and sum(op.qint.kif)
+    ]  # fmt: skip
+    literals = sum(len(re.findall(r"'b[01]+ \^ upset", text)) for text in found.sources.values())
+    assert literals == sum(op.opcode in (4, 5) for op in used)
+    assert bool(places[Kind.TABLE]) == any(op.opcode == 8 for op in used)
 
 
 def test_what_upsets_of_registers_do(study, design):
@@ -193,6 +211,13 @@ def test_verilog_that_is_wrong_by_itself_is_refused(study, design, rows):
     fault = inject_fault(design, rows, seed=4)
     with pytest.raises(MismatchError, match="without any upset the RTL differs from the emulator"):
         study(instrument(fault.sources, design.top))
+
+
+def test_a_table_that_is_none_is_refused(mixed):
+    sources = mixed.sources()
+    file = next(name for name in sources if name.startswith("table_"))
+    with pytest.raises(InputError, match=rf"{file} is no table as l1dl writes it"):
+        instrument({**sources, file: "module empty; endmodule"}, mixed.top)
 
 
 def test_designs_whose_registers_are_not_ours_are_refused(design):

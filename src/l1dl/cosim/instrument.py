@@ -170,7 +170,7 @@ def _constants(texts: Mapping[str, str], module: str, stage: int, free: int) -> 
 
     def flip_entry(match: re.Match[str]) -> str:
         nonlocal free
-        places, in_width = _table(texts[f"{match['module']}.v"])
+        places, in_width = _table(texts, f"{match['module']}.v")
         width, op = int(match["high"]) + 1, match["op"]
         address, mask = free, free + in_width
         for place in places:
@@ -194,9 +194,12 @@ def _constants(texts: Mapping[str, str], module: str, stage: int, free: int) -> 
     return text, found, free
 
 
-def _table(text: str) -> tuple[list[int], int]:
+def _table(texts: Mapping[str, str], name: str) -> tuple[list[int], int]:
     """Return the places that hold entries, and the width of the address."""
-    places = re.findall(r"^(\d+)'h([0-9A-Fa-f]+): out =", text, re.MULTILINE)
+    places = re.findall(r"^(\d+)'h([0-9A-Fa-f]+): out =", texts.get(name, ""), re.MULTILINE)
+    if not places:
+        msg = f"{name} is no table as l1dl writes it; write it anew with the stage rtl"
+        raise InputError(msg)
     return [int(place, 16) for _, place in places], int(places[0][0])
 
 
