@@ -135,6 +135,19 @@ def binomial_error(share: float, events: int) -> float:
     return math.sqrt(share * (1 - share) / events)
 
 
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the interval of one standard deviation (68.3 %) for a probability, after `successes` of `trials`.
+
+    It is that of E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209, which stays inside [0, 1] and has a width where none
+    or all succeed.
+    """
+    share, width = successes / trials, 1 / trials
+    centre = (share + width / 2) / (1 + width)
+    half = math.sqrt(share * (1 - share) * width + width**2 / 4) / (1 + width)
+    low, high = centre - half, centre + half
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+
+
 def _midranks(values: Array) -> Array:
     """Return ranks from 1; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

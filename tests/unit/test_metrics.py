@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as reference_curve
 
@@ -14,6 +16,7 @@ from l1dl.metrics import (
     roc_curve,
     softmax,
     top_ties,
+    wilson_interval,
     working_point,
 )
 
@@ -112,3 +115,22 @@ def test_ties_for_the_top_score() -> None:
 
 def test_binomial_error() -> None:
     assert binomial_error(0.2, 400) == pytest.approx(0.02)
+
+
+@given(trials=st.integers(1, 5000), share=st.floats(0, 1))
+def test_the_wilson_interval_holds_the_probabilities_within_one_deviation(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    low, high = wilson_interval(successes, trials)
+    observed = successes / trials
+    assert 0 <= low <= observed <= high <= 1
+    for end in {low, high} - {0.0, 1.0}:  # a probability there is one standard deviation away, by its own error
+        assert abs(observed - end) == pytest.approx(binomial_error(end, trials), rel=1e-6)
+    assert high - low > 0
+
+
+def test_the_wilson_interval_has_its_coverage() -> None:
+    generator = np.random.default_rng(1)
+    hits = generator.binomial(200, 0.3, 20_000)
+    ends = {count: wilson_interval(count, 200) for count in np.unique(hits).tolist()}
+    inside = np.mean([ends[count][0] <= 0.3 <= ends[count][1] for count in hits.tolist()])
+    assert inside == pytest.approx(0.683, abs=0.04)

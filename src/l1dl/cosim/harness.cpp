@@ -1,6 +1,7 @@
 // Clocks a verilated design cycle by cycle: packs input codes, collects output codes with the cycle
 // in which they were valid. Compiled together with the output of Verilator (prefix Vdut).
-// L1DL_TRACE adds a waveform file, L1DL_PROBES the contents of all pipeline registers.
+// L1DL_TRACE adds a waveform file, L1DL_PROBES the contents of all pipeline registers, L1DL_UPSETS a port
+// that flips bits inside.
 
 #include "Vdut.h"
 #include "verilated.h"
@@ -25,6 +26,9 @@ struct L1dlRun {
     const char *trace_file;        // waveform file, or null
     std::uint64_t *probes;         // (cycles, probe_words), or null
     std::uint64_t probe_words;
+    const std::uint64_t *toggle_cycles; // (n_toggles): when a bit of the port `upset` changes, ascending
+    const std::uint32_t *toggle_bits;   // (n_toggles): which
+    std::uint64_t n_toggles;
 };
 
 extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
@@ -49,6 +53,11 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
     std::uint64_t state = 0x9E3779B97F4A7C15ULL ^ run->seed;
     const std::int64_t *event = run->codes;
     run->produced = 0;
+#ifdef L1DL_UPSETS
+    std::vector<std::uint64_t> upset(words_of(dut->upset) + 1);
+    std::uint64_t toggle = 0;
+    write_port(dut->upset, upset);
+#endif
     for (std::uint64_t cycle = 0; cycle < run->cycles; ++cycle) {
         const bool valid = run->control[cycle] & 1;
         if (valid) {
@@ -61,6 +70,13 @@ extern "C" __attribute__((visibility("default"))) void l1dl_run(L1dlRun *run) {
         dut->rst = (run->control[cycle] >> 1) & 1;
         dut->in_valid = valid;
         write_port(dut->in_data, input);
+#ifdef L1DL_UPSETS
+        if (toggle < run->n_toggles && run->toggle_cycles[toggle] == cycle) {
+            for (; toggle < run->n_toggles && run->toggle_cycles[toggle] == cycle; ++toggle)
+                upset[run->toggle_bits[toggle] / 64] ^= 1ULL << run->toggle_bits[toggle] % 64;
+            write_port(dut->upset, upset);
+        }
+#endif
         dut->clk = 0;
         dut->eval();
         if (dut->out_valid) {

@@ -74,6 +74,20 @@ class PortTypes:
         }
 
 
+@dataclass(frozen=True)
+class Toggles:
+    """When which bits of the port ``upset`` change; they are low at first.
+
+    Attributes
+    ----------
+    cycles, bits
+        Cycle, ascending, and bit of each change.
+    """
+
+    cycles: npt.NDArray[np.uint64]
+    bits: npt.NDArray[np.uint32]
+
+
 class _Run(ctypes.Structure):
     _fields_ = (
         ("codes", ctypes.c_void_p),
@@ -88,6 +102,9 @@ class _Run(ctypes.Structure):
         ("trace_file", ctypes.c_char_p),
         ("probes", ctypes.c_void_p),
         ("probe_words", ctypes.c_uint64),
+        ("toggle_cycles", ctypes.c_void_p),
+        ("toggle_bits", ctypes.c_void_p),
+        ("n_toggles", ctypes.c_uint64),
     )
 
 
@@ -106,6 +123,8 @@ class Simulation:
         Directory for libraries and logs; a library of the same sources and tools is used again.
     probe_bits
         Width of the port ``probes``, for designs that have one; a waveform can be written then, too.
+    upsets
+        Whether the design has the port ``upset``.
 
     Raises
     ------
@@ -116,17 +135,32 @@ class Simulation:
     """
 
     def __init__(
-        self, sources: Mapping[str, str], top: str, inputs: Ports, outputs: Ports, work: Path, *, probe_bits: int = 0
+        self,
+        sources: Mapping[str, str],
+        top: str,
+        inputs: Ports,
+        outputs: Ports,
+        work: Path,
+        *,
+        probe_bits: int = 0,
+        upsets: bool = False,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self._probe_words = -(-probe_bits // 64) + 1 if probe_bits else 0
-        self.library = build_library(sources, top, work, defines=("TRACE", "PROBES") if probe_bits else ())
+        defines = [*(("TRACE", "PROBES") if probe_bits else ()), *(("UPSETS",) if upsets else ())]
+        self.library = build_library(sources, top, work, defines=defines)
         self._functions = ctypes.CDLL(str(self.library))
         self._functions.l1dl_run.argtypes = [ctypes.POINTER(_Run)]
         self._functions.l1dl_run.restype = None
 
     def run(
-        self, codes: Codes, control: npt.NDArray[np.uint8], *, seed: int = 1, waveform: Path | None = None
+        self,
+        codes: Codes,
+        control: npt.NDArray[np.uint8],
+        *,
+        seed: int = 1,
+        waveform: Path | None = None,
+        toggles: Toggles | None = None,
     ) -> Outcome:
         """Clock the design once for each control word.
 
@@ -140,6 +174,8 @@ class Simulation:
             Seed of the random initial register contents and of what stands at the port in bubbles.
         waveform
             VCD file to write; only for designs with probes.
+        toggles
+            Changes of the port ``upset``; only for designs that have it.
 
         Raises
         ------
@@ -164,6 +200,9 @@ class Simulation:
             trace_file=None if waveform is None else str(waveform).encode(),
             probes=None if probes is None else probes.ctypes.data,
             probe_words=self._probe_words,
+            toggle_cycles=None if toggles is None else toggles.cycles.ctypes.data,
+            toggle_bits=None if toggles is None else toggles.bits.ctypes.data,
+            n_toggles=0 if toggles is None else len(toggles.cycles),
         )
         self._functions.l1dl_run(ctypes.byref(run))
         return Outcome(outputs[: run.produced], cycles[: run.produced].astype(np.int64), probes)
@@ -221,7 +260,7 @@ def build_library(
     Parameters
     ----------
     defines
-        What the harness shall have: ``TRACE``, ``PROBES`` or ``LEVELS``.
+        What the harness shall have: ``TRACE``, ``PROBES``, ``UPSETS`` or ``LEVELS``.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Paths:
 
     @property
     def cosim_outputs(self) -> Path:
-        """Output codes of the test events, as the RTL gave them."""
+        """Input codes of the test events, and the output codes that the RTL gave."""
         return self.run / "cosim" / "outputs.npz"
 
     @property

@@ -25,6 +25,7 @@ from l1dl.flow.architectures import read_architectures
 from l1dl.flow.bench import Bench, changed_by_hand, versions
 from l1dl.flow.image_study import study_images
 from l1dl.flow.job import CardJob, Inputs
+from l1dl.flow.seu import read_upsets
 from l1dl.graph import save_graph
 from l1dl.models.backend import predict_arrays
 from l1dl.ports import as_rows, decode_rows, split
@@ -213,7 +214,7 @@ def cosim_stage(bench: Bench) -> list[Path]:
     if result.agreement.mismatches:
         bench.report("looking for the first difference", 0, 0)
         write_json(paths.cosim.parent / "mismatch.json", {"where": _where(bench, result.agreement, sources)})
-    write_npz(paths.cosim_outputs, {"codes": outputs})
+    write_npz(paths.cosim_outputs, {"codes": outputs, "inputs": bench.test_rows})
     write_result(paths.cosim, result)
     return [paths.cosim, paths.cosim_outputs]
 
@@ -307,6 +308,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         softmax=_softmax(bench, values),
         architectures=read_architectures(paths.run, bench.graph),
         images=study_images(bench, truth, logits),
+        upsets=read_upsets(paths, bench.graph),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,

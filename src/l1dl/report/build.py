@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "resources": inputs.resources.to_json(),
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
+        "upsets": None if inputs.upsets is None else asdict(inputs.upsets),
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],
         "training": dict(inputs.training),

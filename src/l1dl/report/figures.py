@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from l1dl.cosim.instrument import Kind
 from l1dl.emulate.profile import LayerProfile
 from l1dl.metrics import Array, RocCurve, roc_auc, roc_curve
-from l1dl.report.format import NOTHING
+from l1dl.report.format import NOTHING, count
 from l1dl.report.image_figures import image_figures
 from l1dl.report.inputs import Physics, ReportInputs
 from l1dl.report.physics import Evaluation, Scored, confusion_counts, evaluate
 from l1dl.report.style import INK, label, style
+from l1dl.report.upsets import PlaceStudy, UpsetStudy
 from l1dl.synth.resources import Resources
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
     figures["profile_activations"] = profile_figure(activations) if activations else None
     figures["training"] = training_figure(inputs.history) if any(inputs.history.values()) else None
     figures["resources"] = resources_figure(inputs.resources) if inputs.resources.stages else None
+    figures["upsets"] = upsets_figure(inputs.upsets) if inputs.upsets is not None else None
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -218,6 +221,51 @@ def resources_figure(resources: Resources) -> Figure:
         axes.set_xlabel("Count")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
+
+
+def upsets_figure(study: UpsetStudy) -> Figure:
+    """Draw the shares by stage: flip-flops, and below them the constants, if there are any."""
+    titles = {"Registers, flipped for one cycle": False, f"Constants, flipped for {study.hold_events} events": True}
+    groups = {
+        title: places
+        for title, lasting in titles.items()
+        if (places := [place for place in study.places if Kind(place.kind).lasting == lasting])
+    }
+    with style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 1.9 + 0.7 * len(groups) + 0.26 * len(study.places)), layout="constrained")
+        ratios = [len(group) + 1 for group in groups.values()]
+        panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
+        for axes, (title, group) in zip(panels, groups.items(), strict=True):
+            _draw_shares(axes, group)
+            axes.set_title(title, loc="left", fontsize=12)
+        panels[-1].set_xlabel("Share of upsets")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return figure
+
+
+def _draw_shares(axes: Axes, places: Sequence[PlaceStudy]) -> None:
+    """Draw one point with its error for each place and question."""
+    from matplotlib.ticker import NullLocator
+
+    rows = np.arange(len(places))
+    for shares, shift, color, marker, name in (
+        ([place.changed for place in places], -0.14, PALETTE[0], "o", "changes an output"),
+        ([place.decision for place in places], 0.14, PALETTE[2], "s", "changes the decision"),
+    ):
+        there = [(row, share) for row, share in zip(rows, shares, strict=True) if share is not None]
+        if there:
+            values = np.array([share.value for _, share in there])
+            errors = [[share.value - share.low for _, share in there], [share.high - share.value for _, share in there]]
+            at = np.array([row for row, _ in there]) + shift
+            axes.errorbar(values, at, xerr=errors, fmt=marker, color=color, markersize=3.5, elinewidth=1.4, label=name)
+    axes.set_yticks(rows, [label(f"{place.name}: {count(place.bits)} bits") for place in places])
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(len(places) - 0.4, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(visible=True, axis="x", alpha=0.25)
 
 
 def _panels(rows: int, size: tuple[float, float], *, sharex: bool = False) -> tuple[Figure, list[Axes]]:

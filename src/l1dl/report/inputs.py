@@ -14,6 +14,7 @@ from l1dl.cosim.result import CosimReport
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import LayerProfile
 from l1dl.graph import FixedGraph
+from l1dl.report.upsets import UpsetStudy
 from l1dl.synth.resources import Resources
 
 Scores = npt.NDArray[np.float64]
@@ -205,6 +206,8 @@ class ReportInputs:
         The network in other architectures; empty where they were not compared.
     images
         What the network sees in its images; None where it reads none, or without labelled data.
+    upsets
+        What single-event upsets do; None where they were not studied.
     """
 
     graph: FixedGraph
@@ -227,3 +230,4 @@ class ReportInputs:
     softmax: tuple[SoftmaxAgreement, ...] = field(default=())
     architectures: tuple[Architecture, ...] = field(default=())
     images: ImageStudy | None = None
+    upsets: UpsetStudy | None = None
