@@ -65,7 +65,7 @@ class Paths:
 
     @property
     def cosim_outputs(self) -> Path:
-        """Output codes of the test events, as the RTL gave them."""
+        """Output codes of the test events, as the RTL gave them, and the input codes of the first ones."""
         return self.run / "cosim" / "outputs.npz"
 
     @property

@@ -44,6 +44,10 @@ LAYER_VALUES = 1 << 26
 """Most values of all layers together that are compared with Keras layer by layer."""
 
 
+KEPT_EVENTS = 1000
+"""Most test events whose input codes are kept, for the vectors of an IP core."""
+
+
 @dataclass(frozen=True)
 class Emulation:
     """What the stage ``emulate`` found."""
@@ -212,7 +216,7 @@ def cosim_stage(bench: Bench) -> list[Path]:
     if result.agreement.mismatches:
         bench.report("looking for the first difference", 0, 0)
         write_json(paths.cosim.parent / "mismatch.json", {"where": _where(bench, result.agreement, sources)})
-    write_npz(paths.cosim_outputs, {"codes": outputs})
+    write_npz(paths.cosim_outputs, {"codes": outputs, "inputs": bench.test_rows[:KEPT_EVENTS]})
     write_result(paths.cosim, result)
     return [paths.cosim, paths.cosim_outputs]
 
