@@ -48,18 +48,20 @@ def vectors(graph: FixedGraph) -> dict[str, tuple[Codes, Codes]]:
     return {"test": (rows, run(rows)), "corner": (corners, run(corners))}
 
 
-@cache
-def core_texts(kind: str, version: str = "1") -> dict[str, str]:
-    """Return the files of the IP core."""
-    graph, design = network(kind)
+def texts_of(graph: FixedGraph, design: Design, latency: int) -> dict[str, str]:
+    """Return the files of the IP core of a design."""
     files = design_files(design)
-    latency = STREAM_LATENCY if isinstance(design, StreamDesign) else design.latency_cycles
     interface = json.loads(files["interface.json"])
-    core = read_core(
-        interface, graph.digest, CoreName(version=version), latency_cycles=latency, initiation_interval=None
-    )
+    core = read_core(interface, graph.digest, CoreName(), latency_cycles=latency, initiation_interval=None)
     ports = graph.input_ports, graph.output_ports
     return core_files(core, design.sources(), files["interface.md"], ports, vectors(graph))
+
+
+@cache
+def core_texts(kind: str) -> dict[str, str]:
+    """Return the files of a small IP core."""
+    graph, design = network(kind)
+    return texts_of(graph, design, STREAM_LATENCY if isinstance(design, StreamDesign) else design.latency_cycles)
 
 
 def write_core(directory: Path, kind: str, changed: dict[str, str] | None = None) -> Path:

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from graphs import random_rows
+from graphs import random_graph, random_rows
 from ip_cores import (
     KINDS,
     STREAM_LATENCY,
@@ -16,11 +16,14 @@ from ip_cores import (
     need_simulator,
     network,
     run_bench,
+    texts_of,
     write_core,
 )
 from support import need_packages, need_tools
 
+from l1dl.artifacts import write_files
 from l1dl.cosim.fault import inject_fault
+from l1dl.rtl.project import build_rtl
 from l1dl.rtl.stream.design import StreamDesign
 
 BENCHES = ("sv", "cocotb")
@@ -79,6 +82,18 @@ def test_right_designs_pass_and_faults_are_seen(simulator, bench, kind, tmp_path
         assert code == 1, said
         assert "FAIL: " in said
         assert "PASS: " not in said
+
+
+@pytest.mark.parametrize("seed", [0, 4, 7])
+def test_random_networks_with_several_ports_pass(seed, tmp_path):
+    need_simulator("sv", "icarus")
+    graph = random_graph(seed)
+    assert len(graph.input_ports) > 1
+    assert len(graph.output_ports) > 1
+    design = build_rtl(graph)
+    write_files(tmp_path / "core", texts_of(graph, design, design.latency_cycles))
+    code, said = run_bench(tmp_path / "core", "sv", "icarus", tmp_path / "build")
+    assert code == 0, said
 
 
 def other_latency(kind: str, bench: str) -> dict[str, str]:
