@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ip_cores import need_simulator, run_bench
 from tiny import copy_run
 
-from l1dl.artifacts import digest_path
+from l1dl.artifacts import RunDirectory, digest_path
 from l1dl.cli.app import invoke
 
 
@@ -85,6 +86,43 @@ def test_a_run_that_is_not_finished_is_refused(
     with (run / "rtl/src/tiny.v").open("a") as file:
         file.write("// by hand\n")
     assert "what the stage rtl wrote to" in refused(capsys, run, target)
+
+
+def change_results(run: Path, what: str) -> None:
+    """Change a result of the co-simulation so that the manifest does not show it."""
+    if what == "verdict":
+        verdict = json.loads((run / "cosim/cosim.json").read_text())
+        verdict["agreement"] |= {"mismatches": 1, "first": [{"event": 0, "output": 0, "left": 1, "right": 2}]}
+        (run / "cosim/cosim.json").write_text(json.dumps(verdict))
+    else:
+        with np.load(run / "cosim/outputs.npz") as file:
+            arrays = dict(file)
+        if what == "code":
+            arrays["codes"][3, 1] += 1
+        else:
+            del arrays["inputs"]
+        np.savez(run / "cosim/outputs.npz", **arrays)
+    with RunDirectory(run) as directory:
+        record = directory.stages()["cosim"]
+        directory.record("cosim", record.key, record.seconds, [run / name for name in record.outputs])
+
+
+@pytest.mark.parametrize(
+    ("what", "exit_code", "words"),
+    [
+        ("verdict", 1, "emulator and rtl disagree in 1 output codes"),
+        ("code", 1, "emulator and rtl disagree in 1 output codes of 100 events. First: event 3 output 1"),
+        ("inputs", 2, "holds no inputs; run the stage cosim again with --force"),
+    ],
+)
+def test_what_does_not_agree_is_no_core(
+    what: str, exit_code: int, words: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy_run(finished, tmp_path)
+    change_results(tmp_path / "out", what)
+    assert export(tmp_path / "out", tmp_path / "core") == exit_code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "core").exists()
 
 
 def test_bad_options_are_refused(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,7 @@ def read_core(
         for side, parallel, data in (("input", "in_data", "s_axis_tdata"), ("output", "out_data", "m_axis_tdata")):
             port = data if stream else parallel
             fields = interface[side]["streams"] if stream else interface[f"{side}s"]
-            sides.append(Side(port, widths[port], interface[side]["beats"] if stream else 1, tuple(fields)))
+            sides.append(Side(port, widths[port], int(interface[side]["beats"]) if stream else 1, tuple(fields)))
         return Core(
             interface["top"], name, digest, float(interface["clock_period_ns"]), latency_cycles, initiation_interval,
             stream, tuple(interface["ports"]), *sides,

@@ -41,8 +41,8 @@ def core_files(
         A name is no identifier, there are no vectors, or the ports of the core are not those of the network.
     """
     check_design_name(core.top)
-    for file in verilog:
-        check_identifier(file.removesuffix(".v"))
+    for name in (*(file.removesuffix(".v") for file in verilog), *(port["name"] for port in core.ports)):
+        check_identifier(name)
     counts = {name: len(rows) for name, (rows, _) in vectors.items()}
     if not sum(counts.values()):
         msg = "an IP without test vectors cannot be checked; give some"

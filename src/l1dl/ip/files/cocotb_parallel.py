@@ -14,6 +14,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 HERE = Path(__file__).resolve().parent
 IP = json.loads((HERE.parent / "ip.json").read_text())
 LATENCY = IP["latency_cycles"]
+IN_BITS = next(port["width"] for port in IP["ports"] if port["name"] == "in_data")
 
 
 def read_words(name):
@@ -52,7 +53,7 @@ async def check(dut, gaps):
         await FallingEdge(dut.clk)
         event = present.get(now)
         dut.in_valid.value = int(event is not None)
-        dut.in_data.value = random.getrandbits(len(dut.in_data)) if event is None else inputs[event]
+        dut.in_data.value = random.getrandbits(IN_BITS) if event is None else inputs[event]
         await ReadOnly()
         assert value(dut.out_valid) == int(now in due), f"cycle {now}: out_valid is wrong"
         if now in due:

@@ -14,6 +14,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 HERE = Path(__file__).resolve().parent
 IP = json.loads((HERE.parent / "ip.json").read_text())
 IN_BEATS, OUT_BEATS, LATENCY = IP["input_beats"], IP["output_beats"], IP["latency_cycles"]
+IN_BITS = next(port["width"] for port in IP["ports"] if port["name"] == "s_axis_tdata")
 EVENTS = sum(IP["vectors"].values())
 PATIENCE = 20_000 + 100 * LATENCY  # cycles without a beat after which the design has stopped
 
@@ -50,7 +51,7 @@ async def check(dut, events, stalls):
         await FallingEdge(dut.clk)
         if not offered:
             offered = sent < len(inputs) and random.random() >= stalls
-            dut.s_axis_tdata.value = inputs[sent] if offered else random.getrandbits(len(dut.s_axis_tdata))
+            dut.s_axis_tdata.value = inputs[sent] if offered else random.getrandbits(IN_BITS)
             dut.s_axis_tlast.value = int(sent % IN_BEATS == IN_BEATS - 1) if offered else random.getrandbits(1)
             dut.s_axis_tvalid.value = int(offered)
         # With pauses it waits for tvalid, as a sink may.
