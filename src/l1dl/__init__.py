@@ -12,6 +12,7 @@ The packages, in the order of the data:
 ``formal``   proof of the handshakes of streaming Verilog
 ``synth``    LUT, FF, DSP and BRAM from Yosys
 ``vendor``   Vitis, Vivado and Quartus, where they are installed or on another machine
+``ip``       the Verilog as an IP core: script for Vivado, test benches, vectors
 ``plugins``  l1dl as a back end of hls4ml and a tracer of alkaid
 ``report``   report.json and report.html
 ``flow``     the stages one after the other, resumable

@@ -280,10 +280,13 @@ def test_the_project_describes_its_streams(design):
     interface = json.loads(files["interface.json"])
     assert interface["input"]["beats"] == 36
     assert interface["input"]["tdata_bits"] == 8
-    assert [value["name"] for value in interface["output"]["values"]] == ["a", "b", "c"]
-    assert interface["output"]["values"][2]["bits"] == [47, 32]
+    (head,) = interface["output"]["streams"]
+    assert [value["name"] for value in head["values"]] == ["a", "b", "c"]
+    assert head["values"][2]["bits"] == [47, 32]
+    assert head["type"]["width"] == 16
+    assert {port["name"] for port in interface["ports"]} >= {"clk", "s_axis_tdata", "m_axis_tready", "frame_error"}
     assert any("6 multipliers, each used 36 times" in element["what"] for element in interface["elements"])
-    assert "A frame is 6 x 6, in 36 beats of 1 pixel" in files["interface.md"]
+    assert "A frame of the input is 6 x 6, in 36 beats of 1 pixel" in files["interface.md"]
     modules = [name for name in files if name.endswith(".v")]
     assert len(modules) == len(set(modules))
     for name in (*design.stage_modules, *design.sequential_modules):

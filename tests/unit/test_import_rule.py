@@ -14,7 +14,8 @@ import l1dl
 
 ROOT = Path(l1dl.__file__).parent
 ORDER = (
-    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "vendor", "plugins", "report",
+    "data", "models", "train", "convert", "emulate", "rtl", "cosim", "formal", "synth", "vendor", "ip", "plugins",
+    "report",
     "flow", "cli",
 )  # fmt: skip
 BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
@@ -24,7 +25,8 @@ HEAVY = (
 )  # fmt: skip
 LOADED_BY = {"plugins/alir_tracer.py": "alkaid"}
 """Files that only the named library loads, as its plugin."""
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "ip" / "files")
+"""All but what is copied into IP cores, where it runs without l1dl."""
 
 
 def name_of(path: Path) -> str:

@@ -170,30 +170,31 @@ def describe_interface(design: RtlDesign, names: Sequence[str] = (), classes: Se
     names, classes
         Names of the values at the inputs and outputs, in the order of a row, where known.
     """
-
-    def port(name: str, direction: str, width: int, meaning: str) -> dict[str, Any]:
-        return {"name": name, "direction": direction, "width": width, "meaning": meaning}
-
     in_width, out_width = port_width(design.inputs), port_width(design.outputs)
     return {
         "top": design.top,
         "clock_period_ns": design.clock_period_ns,
         "latency_cycles": design.latency_cycles,
         "initiation_interval": 1,
-        "ports": [
-            port("clk", "input", 1, "clock; everything happens at its rising edge"),
-            port("rst", "input", 1, "synchronous reset, active high: clears the valid chain"),
-            port("in_valid", "input", 1, "in_data holds an event in this cycle"),
-            port("in_data", "input", in_width, "all inputs of one event"),
-            port("out_valid", "output", 1, f"out_data holds a result, {design.latency_cycles} cycles after in_valid"),
-            port("out_data", "output", out_width, "all outputs of one event"),
-        ],
-        "inputs": _describe_groups(design.inputs, names),
-        "outputs": _describe_groups(design.outputs, classes),
+        "ports": describe_ports(
+            ("clk", "input", 1, "clock; everything happens at its rising edge"),
+            ("rst", "input", 1, "synchronous reset, active high: clears the valid chain"),
+            ("in_valid", "input", 1, "in_data holds an event in this cycle"),
+            ("in_data", "input", in_width, "all inputs of one event"),
+            ("out_valid", "output", 1, f"out_data holds a result, {design.latency_cycles} cycles after in_valid"),
+            ("out_data", "output", out_width, "all outputs of one event"),
+        ),
+        "inputs": describe_groups(design.inputs, names),
+        "outputs": describe_groups(design.outputs, classes),
     }
 
 
-def _describe_groups(ports: Ports, labels: Sequence[str]) -> list[dict[str, Any]]:
+def describe_ports(*ports: tuple[str, str, int, str]) -> list[dict[str, Any]]:
+    """Return name, direction, width and meaning of each port, as JSON."""
+    return [dict(zip(("name", "direction", "width", "meaning"), port, strict=True)) for port in ports]
+
+
+def describe_groups(ports: Ports, labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return shape, type and bit ranges of each input or output of the network."""
     groups, low, first = [], 0, 0
     for port in ports:
@@ -227,11 +228,7 @@ def _value_name(port: Port, index: int) -> str:
 
 def interface_text(interface: Mapping[str, Any]) -> str:
     """Return the interface as a page of Markdown."""
-    lines = [f"# Interface of `{interface['top']}`", "", "| port | direction | bits | meaning |", "|---|---|---|---|"]
-    lines += [
-        f"| `{port['name']}` | {port['direction']} | {port['width']} | {port['meaning']} |"
-        for port in interface["ports"]
-    ]
+    lines = [f"# Interface of `{interface['top']}`", "", *port_lines(interface["ports"])]
     lines += [
         "",
         f"Latency: {interface['latency_cycles']} cycles of {interface['clock_period_ns']} ns. "
@@ -240,11 +237,21 @@ def interface_text(interface: Mapping[str, Any]) -> str:
     ]
     for side, port in (("input", "in_data"), ("output", "out_data")):
         for group in interface[f"{side}s"]:
-            lines += _group_lines(side, port, group)
+            lines += group_lines(side, port, group)
     return "\n".join([*lines, ""])
 
 
-def _group_lines(side: str, port: str, group: Mapping[str, Any]) -> list[str]:
+def port_lines(ports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of the ports."""
+    return [
+        "| port | direction | bits | meaning |",
+        "|---|---|---|---|",
+        *(f"| `{port['name']}` | {port['direction']} | {port['width']} | {port['meaning']} |" for port in ports),
+    ]
+
+
+def group_lines(side: str, port: str, group: Mapping[str, Any]) -> list[str]:
+    """Return type and bit ranges of an input or output of the network."""
     spec = group["type"]
     sign = "signed (two's complement)" if spec["signed"] else "unsigned"
     shape = " x ".join(map(str, group["shape"])) or "1"
