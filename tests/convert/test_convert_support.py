@@ -150,8 +150,13 @@ def test_inputs_that_nothing_reads(libraries):
     keras, qkeras = libraries
     a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
     y = qkeras.QActivation(qkeras.quantized_bits(8, 2, alpha=1), name="port")(a)
+    try:
+        model = keras.Model([a, b], y, name="net")
+    except ValueError as error:  # Keras 3.12 makes no such model
+        assert "not connected" in str(error)  # noqa: PT017
+        return
     with pytest.raises(UnsupportedError, match="input 'b' of model 'net' reaches no output; remove it"):
-        check_supported(keras.Model([a, b], y, name="net"))
+        check_supported(model)
 
 
 def test_input_quantisers_are_types(build, libraries):

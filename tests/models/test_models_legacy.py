@@ -134,7 +134,7 @@ BITS = {"class_name": "quantized_bits", "config": {"bits": 6, "integer": 0}}
         (layer(8, activation="hard_sigmoid"), ["hard_sigmoid", "another function in Keras 3"]),
         (layer(1, dtype="int8"), ["data type 'int8'", "float32"]),
         (layer(0, sparse=True), ["sparse"]),
-        (layer(1, units="many"), ["layer 'fc1' (QDense)"]),
+        (layer(1, units="many"), ["many"]),  # Keras 3.12 names no layer
         (lambda config: config.update(layers=[]), ["no layers"]),
         (lambda config: config.update(layers=[{}]), ["damaged"]),
         (lambda config: config["layers"].pop(5), []),

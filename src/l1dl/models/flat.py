@@ -180,7 +180,8 @@ class _Walk:
         """Note the calls of a model that reads `tensors`; return its outputs."""
         keras = import_keras()
         plain = keras.Model(list(model.inputs), list(model.outputs))
-        outputs: list[_Tensor] = plain._run_through_graph(list(tensors), call_fn=self._call)
+        walk = plain._run_through_graph  # its second argument has no default in Keras 3.12
+        outputs: list[_Tensor] = walk(list(tensors), lambda operation: operation, call_fn=self._call)
         return outputs
 
     def _call(self, layer: Any, *arguments: Any, **options: Any) -> Any:
