@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import need_packages, need_tools, small_net
 
+from l1dl.cosim import protocol
 from l1dl.cosim.protocol import (
     START,
     Expected,
@@ -12,13 +14,16 @@ from l1dl.cosim.protocol import (
     measured_interval,
     measured_latency,
     stream,
+    streams,
     with_bubbles,
     with_resets,
 )
 from l1dl.cosim.stimuli import all_vectors, corner_codes, random_codes
-from l1dl.cosim.verilate import Outcome
+from l1dl.cosim.verilate import Outcome, Simulation, run_at_once
+from l1dl.emulate.engine import Emulator
 from l1dl.fixed import FixedSpec
 from l1dl.ports import Port
+from l1dl.rtl.project import build_rtl
 
 
 def clocked(control: list[int], latency: int) -> tuple[list[int], list[int]]:
@@ -42,6 +47,22 @@ def test_what_must_come_out_is_what_a_chain_of_registers_lets_out(control, laten
     survivors, entered = clocked(control, latency)
     assert awaited.survivors.tolist() == survivors
     assert awaited.entered.tolist() == entered
+
+
+def test_streams_at_once_are_one_stream_of_streams(tmp_path, monkeypatch):
+    need_packages("alkaid")
+    need_tools("cxx", "verilator")
+    monkeypatch.setattr(protocol, "STREAM_EVENTS", 7)
+    design = build_rtl(small_net())
+    simulation = Simulation(design.sources(), design.top, design.inputs, design.outputs, tmp_path)
+    codes = random_codes(24, design.inputs, seed=1)
+    controls = streams(len(codes), 4 * design.latency_cycles)
+    assert [int(np.count_nonzero(control & 1)) for control in controls] == [7, 7, 7, 3]
+    together = run_at_once(simulation, codes, controls, seed=1)
+    one = simulation.run(codes, np.concatenate(controls))
+    assert together.codes.tolist() == one.codes.tolist()
+    assert together.cycles.tolist() == one.cycles.tolist()
+    assert together.codes.tolist() == Emulator(small_net()).run(codes).tolist()
 
 
 def test_streams():

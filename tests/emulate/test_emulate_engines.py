@@ -34,6 +34,13 @@ def test_an_engine_computes_codes_and_values(engine, tmp_path):
     np.testing.assert_array_equal(made.predict(reals.astype(np.float32)), emulator.predict(reals.astype(np.float32)))
     with pytest.raises(InputError, match="do not fit"):
         made.predict(reals[:, 1:])
+    for bad in (rows[:, 1:], rows[0]):
+        with pytest.raises(InputError, match="do not fit"):
+            made.run(bad)
+    outside = rows.copy()
+    outside[7, 0] = graph.input_ports[0].spec.maximum_code + 1
+    with pytest.raises(InputError, match="outside"):
+        made.run(outside)
     reals[3, 0] = np.inf
     with pytest.raises(InputError, match="infinite"):
         made.predict(reals)

@@ -84,10 +84,13 @@ class SumBound:
         integer without its sign.
     dtype
         The narrowest dtype that has so many: float32, float64 or int64.
+    total
+        The largest sum of the absolute values of all products.
     """
 
     bits: int
     dtype: npt.DTypeLike
+    total: int
 
     @property
     def available(self) -> int:
@@ -100,17 +103,17 @@ _AVAILABLE = {np.dtype(np.float32): 24, np.dtype(np.float64): 53, np.dtype(np.in
 
 def sum_bound(weight: Codes, low: int, high: int) -> SumBound:
     """Bound the product of codes from `low` to `high` with `weight` of shape (…, n_in, n_out)."""
-    total = max(abs(low), abs(high)) * max(_column_sums(abs(weight)).flat, default=0)
-    bits = int(total).bit_length()
+    total = int(max(abs(low), abs(high)) * max(_column_sums(abs(weight)).flat, default=0))
+    bits = total.bit_length()
     if bits > MAXIMUM_BITS:
         msg = f"a sum of products needs {bits} bits; at most {MAXIMUM_BITS} are supported: use fewer bits or inputs"
         raise UnsupportedError(msg)
     # A significand of p bits holds all integers up to 2**p, that one included.
-    significand = max(int(total) - 1, 0).bit_length()
+    significand = max(total - 1, 0).bit_length()
     for dtype in (np.float32, np.float64):
         if significand <= _AVAILABLE[np.dtype(dtype)]:
-            return SumBound(significand, dtype)
-    return SumBound(bits, np.int64)
+            return SumBound(significand, dtype, total)
+    return SumBound(bits, np.int64, total)
 
 
 def check_graph(graph: FixedGraph) -> dict[str, Operand]:
@@ -169,10 +172,10 @@ def prove_exactness(graph: FixedGraph) -> dict[str, Proof]:
 
 def _prove(node: Node, sources: Sequence[Operand], result: Operand) -> Proof:
     low, high = (math.ldexp(code, -result.fraction) for code in result.codes)
-    bound = SumBound(result.bits, np.int64)
     if isinstance(node, Dense) and not truncates(node, sources[0]):
         bound = sum_bound(node.weight, *sources[0].codes)
-    return Proof(low, high, np.dtype(bound.dtype).name, bound.bits, bound.available)
+        return Proof(low, high, np.dtype(bound.dtype).name, bound.bits, bound.available)
+    return Proof(low, high, "int64", result.bits, MAXIMUM_BITS)
 
 
 def truncates(node: Dense, source: Operand) -> bool:
@@ -268,7 +271,7 @@ def accumulator_range(node: Dense, source: Operand, width: _Width | None = None)
         It saturates and can overflow: the result would depend on the order of the sum.
     """
     accumulator, width = node.accumulator, width or _Width(node)
-    width.bits = sum_bound(node.weight, *source.codes).bits
+    width.check(sum_bound(node.weight, *source.codes).total)
     _convert(width, (int(node.bias.min()), int(node.bias.max())), node.bias_spec.fraction, accumulator)
     bias = requantise(node.bias, node.bias_spec.fraction, accumulator).astype(object)
     # With zero in the range, these are the ends of the partial sums in any order.

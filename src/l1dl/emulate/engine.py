@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,7 +25,10 @@ BLOCK = 4096
 """Most events that pass through the network together; their activations stay in the cache."""
 
 BLOCK_VALUES = 1 << 22
-"""Most values of all nodes together that a block of events holds, so that images do not fill the memory."""
+"""Most values of all nodes together that a block of events holds, so that images do not fill the memory: there are as
+many blocks at a time as processors."""
+
+_ONE_RUN = threading.Lock()
 
 Trace = dict[str, Codes]
 """Node name → codes of its result, shape (events, *node.shape)."""
@@ -131,8 +135,9 @@ class Emulator(EmulatorBase):
             return np.empty((0, count_values(self.graph.output_ports)), dtype=np.int64)
         if len(work) == 1:
             return work[0]()
-        # Each block has a core; the matrix products inside would else take all cores as well.
-        with threadpool_limits(1, user_api="blas"):
+        # Each block has a core; the matrix products inside would else take all cores as well. The limit is one of the
+        # process, so that one call at a time sets it and takes it back.
+        with _ONE_RUN, threadpool_limits(1, user_api="blas"):
             return np.concatenate(run_parallel(work, jobs=os.cpu_count() or 1))
 
     def _run_block(self, rows: Codes) -> Codes:

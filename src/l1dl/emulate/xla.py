@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from l1dl.emulate.engine import Emulator
-from l1dl.errors import InputError
+from l1dl.errors import InputError, ToolMissingError
 from l1dl.fixed import Codes
 from l1dl.graph import FixedGraph
 from l1dl.ports import check_rows, count_values, split
@@ -37,11 +37,16 @@ class XlaEmulator(Emulator):
         The graph has arithmetic that cannot be emulated exactly.
     InputError
         There is no such device.
+    ToolMissingError
+        JAX is not installed.
     """
 
     def __init__(self, graph: FixedGraph, *, batch: int = 1 << 15, platform: str | None = None) -> None:
-        import jax
-
+        try:
+            import jax
+        except ImportError as error:
+            msg = f"JAX cannot be imported ({error}); install it: pip install jax"
+            raise ToolMissingError(msg) from error
         super().__init__(graph)
         try:
             self._device = jax.devices(platform)[0]

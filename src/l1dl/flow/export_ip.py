@@ -97,7 +97,7 @@ def _check_finished(run: Path) -> None:
             msg = f"what the stage {name} wrote to {run} was changed by hand; run the stage again"
             raise InputError(msg)
     if stages["cosim"].finished < stages["rtl"].finished:
-        msg = f"the Verilog of {run} is newer than its co-simulation; run the stage cosim again"
+        msg = f"the Verilog of {run} is newer than its co-simulation; run the stage cosim again with --force"
         raise InputError(msg)
 
 

@@ -12,6 +12,7 @@ from l1dl.flow.architectures import FILE as ARCHITECTURES
 from l1dl.flow.bench import Bench, versions
 from l1dl.flow.job import CardJob
 from l1dl.flow.seu import FILE as UPSETS
+from l1dl.synth.paths import speed_grade
 from l1dl.tools import find_tool
 
 
@@ -25,7 +26,7 @@ def _code_key(*parts: str) -> str:
     """Return a digest of l1dl's own source, so that a result of other code is never taken for one of this code."""
     root = Path(__file__).parents[1]
     files = [path for part in parts for path in sorted(root.joinpath(part).rglob("*")) or [root / f"{part}.py"]]
-    sources = [path for path in files if path.suffix in (".py", ".cpp", ".h", ".css", ".j2")]
+    sources = [path for path in files if path.is_file() and path.suffix != ".pyc"]
     return digest_json([[str(path.relative_to(root)), digest_file(path)] for path in sources])
 
 
@@ -116,7 +117,13 @@ def _version_of(tool: str) -> str:
 
 def synth_key(bench: Bench) -> Any:
     """Return what the stage ``synth`` depends on, as JSON."""
-    return [_code_key("synth"), rtl_key(bench), digest_path(bench.paths.rtl / "src"), find_tool("yosys").version]
+    return [
+        _code_key("synth"),
+        rtl_key(bench),
+        digest_path(bench.paths.rtl / "src"),
+        speed_grade(bench.job.settings.hls.part),
+        find_tool("yosys").version,
+    ]
 
 
 def report_key(bench: Bench) -> Any:

@@ -21,6 +21,10 @@ _WIDE_MUX = re.compile(r"MUXF[789]")
 _KNOWN = re.compile(rf"{_LUT.pattern}|{_WIDE_MUX.pattern}|CARRY[48]|INV")
 
 
+VERSION = 1
+"""Of how a path is found; it rises where the same netlist and delays give another result."""
+
+
 @dataclass(frozen=True)
 class Delays:
     """Delays of UltraScale+ in ns, as those reports show them for speed grade -1.

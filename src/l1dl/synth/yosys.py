@@ -14,7 +14,7 @@ from l1dl.errors import InputError, ToolFailedError
 from l1dl.synth.cells import count_cells
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.memory import fitting_jobs
-from l1dl.synth.paths import GRADES, StageTiming, longest_path
+from l1dl.synth.paths import GRADES, ULTRASCALE_PLUS, VERSION, StageTiming, longest_path
 from l1dl.synth.resources import REGISTERS, Resources
 from l1dl.synth.verilog import black_box, index_modules, may_multiply, needed_modules
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool
@@ -60,7 +60,8 @@ class _Machine:
     timeout_s: float
 
     def entry(self, job: _Job) -> Path:
-        key = digest_json([_SCHEMA, job.module, dict(job.files), job.script, self.tool.version])
+        timing = [VERSION, vars(ULTRASCALE_PLUS)]
+        key = digest_json([_SCHEMA, timing, job.module, dict(job.files), job.script, self.tool.version])
         return self.cache / f"yosys-{key}.json"
 
     def stored(self, job: _Job) -> _Mapped | None:

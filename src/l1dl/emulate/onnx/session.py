@@ -12,7 +12,7 @@ from l1dl.emulate.onnx.export import Real, build_model
 from l1dl.errors import ToolMissingError
 from l1dl.fixed import Codes, Values
 from l1dl.graph import FixedGraph
-from l1dl.ports import count_values, decode_rows, split
+from l1dl.ports import check_rows, count_values, decode_rows, split
 
 
 class OnnxEmulator(EmulatorBase):
@@ -53,8 +53,9 @@ class OnnxEmulator(EmulatorBase):
         Raises
         ------
         InputError
-            The shape does not fit.
+            The shape does not fit, or a code is outside its input type.
         """
+        check_rows(rows, self.graph.input_ports)
         values = self.predict(decode_rows(rows, self.graph.input_ports))
         parts = [
             np.ldexp(part, port.spec.fraction).reshape(len(rows), port.size)
