@@ -76,6 +76,6 @@ def test_exports(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.split() == [str(run / name) for name in ("net.onnx", "lib/tiny.h", "lib/tiny.cpp")]
     assert all((run / name).stat().st_size > 100 for name in ("net.onnx", "lib/tiny.h", "lib/tiny.cpp"))
     assert invoke(["export", str(run)]) == 2
-    assert "give --onnx FILE or --cpp DIRECTORY" in capsys.readouterr().err
+    assert "give --onnx FILE, --cpp DIRECTORY or --ip DIRECTORY" in capsys.readouterr().err
     assert invoke(["export", str(run), "--cpp", str(run / "lib"), "--model-version", "1.0"]) == 2
     assert "version '1.0' is not allowed" in capsys.readouterr().err
