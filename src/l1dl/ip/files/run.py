@@ -60,6 +60,8 @@ def run_cocotb(simulator, build):
         sys.exit("cocotb not found; install it: pip install 'cocotb>=2.0'")
     from cocotb_tools.runner import get_results, get_runner
 
+    # Verilator's makefile calls python under cocotb's PYTHONHOME, which is that of this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     options = ["-Wno-fatal"] if simulator == "verilator" else ["-g2012"]
     runner = get_runner(simulator)
     runner.build(
