@@ -121,6 +121,7 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
     from l1dl import Emulator, build_rtl, convert_model
     from l1dl.cosim.protocol import STREAM_EVENTS, streams
     from l1dl.cosim.verilate import Simulation, run_at_once
+    from l1dl.emulate.compare import exact_rows
     from l1dl.emulate.compiled import CompiledEmulator
     from l1dl.emulate.csim import Csim
     from l1dl.emulate.xla import XlaEmulator
@@ -146,10 +147,10 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
         found = {
             "emulator_xla": xla.run(codes),
             "emulator_compiled": compiled.run(codes),
-            "alir_interpreter": np.round(np.ldexp(program.predict(values), graph.output_ports[0].spec.fraction)),
+            "alir_interpreter": exact_rows(program.predict(values), graph.output_ports),
             "rtl_verilator": run_at_once(rtl, codes, controls).codes,
-            "csim": np.ldexp(csim.run(x), graph.output_ports[0].spec.fraction),
-            "onnxruntime": np.ldexp(onnx(x), graph.output_ports[0].spec.fraction),
+            "csim": exact_rows(csim.run(x), graph.output_ports),
+            "onnxruntime": exact_rows(onnx(x), graph.output_ports),
         }
         wrong = [name for name, each in found.items() if not np.array_equal(each, expected)]
         assert not wrong, f"these disagree with the emulator: {wrong}"
@@ -164,7 +165,7 @@ def simulation(events: int = 50_000) -> dict[str, Any]:
             "cpp_library_one_core": _library_rate(graph, x, work / "library"),
             "onnxruntime_real_inputs": _rate(lambda: onnx(x), events),
             "rtl_verilator": _rate(lambda: run_at_once(rtl, codes, controls), events),
-            "rtl_verilator_one_core": _rate(lambda: [rtl.run(codes[:STREAM_EVENTS], controls[0])], STREAM_EVENTS),
+            "rtl_verilator_one_core": _rate(lambda: rtl.run(codes[:STREAM_EVENTS], controls[0]), STREAM_EVENTS),
         }
         size = 2048
         matrix = np.ones((size, size), dtype=np.float32)

@@ -59,10 +59,10 @@ def examine(seed: int, layers: int, *, verilog: bool) -> Outcome:
     from l1dl.convert.convert import convert_model
     from l1dl.cosim.cosim import cosimulate
     from l1dl.cosim.stimuli import all_vectors
-    from l1dl.emulate.compare import compare, require
+    from l1dl.emulate.compare import compare, exact_rows, require
     from l1dl.emulate.csim import Csim
     from l1dl.emulate.engine import Emulator
-    from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+    from l1dl.emulate.keras_codes import keras_outputs
     from l1dl.errors import UnsupportedError
     from l1dl.models.backend import import_keras
     from l1dl.ports import count_values, decode_rows, join, split

@@ -14,10 +14,11 @@ from l1dl.convert.convert import convert_model
 from l1dl.cosim.cosim import cosimulate
 from l1dl.cosim.stimuli import corner_codes
 from l1dl.cosim.stream import cosimulate_stream
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
 from l1dl.emulate.engines import Engine, make_engine
-from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+from l1dl.emulate.keras_codes import keras_outputs
 from l1dl.models.network import build_quantised
 from l1dl.models.scaler import Scaler
 from l1dl.ports import decode_rows, split

@@ -15,10 +15,11 @@ from l1dl.card import CosimCard
 from l1dl.convert.convert import convert_model
 from l1dl.cosim.cosim import cosimulate
 from l1dl.cosim.stimuli import corner_codes
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.compiled import CompiledEmulator
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
-from l1dl.emulate.keras_codes import exact_rows, keras_layers, keras_outputs
+from l1dl.emulate.keras_codes import keras_layers, keras_outputs
 from l1dl.emulate.onnx.session import OnnxEmulator
 from l1dl.emulate.xla import XlaEmulator
 from l1dl.ports import decode_rows, split

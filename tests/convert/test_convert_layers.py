@@ -13,9 +13,10 @@ from support import need_packages, need_tools
 from l1dl.convert.convert import HlsProject, convert_model
 from l1dl.convert.model_graph import read_model_graph
 from l1dl.convert.qkeras_handlers import register
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
-from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+from l1dl.emulate.keras_codes import keras_outputs
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Overflow, Rounding
 from l1dl.models.backend import import_keras, import_qkeras

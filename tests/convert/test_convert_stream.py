@@ -15,9 +15,10 @@ from l1dl.convert.convert import HlsProject, _captured_output, _run_hls4ml, conv
 from l1dl.convert.prepare import prepare
 from l1dl.convert.stream import check_same_arithmetic, check_streamable
 from l1dl.cosim.stimuli import corner_codes
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
-from l1dl.emulate.keras_codes import exact_rows, keras_outputs
+from l1dl.emulate.keras_codes import keras_outputs
 from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Activation, Dense, Rearrange

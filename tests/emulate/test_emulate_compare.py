@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l1dl.emulate.compare import NO_CODE, Agreement, Difference, compare, require
-from l1dl.emulate.keras_codes import exact_codes
+from l1dl.emulate.compare import NO_CODE, Agreement, Difference, compare, exact_codes, require
 from l1dl.errors import InputError, MismatchError
 from l1dl.fixed import FixedSpec
 

@@ -7,9 +7,9 @@ from graphs import random_rows
 from support import need_packages, need_tools
 
 from l1dl.convert.convert import convert_model
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.csim import Csim
 from l1dl.emulate.engine import Emulator
-from l1dl.emulate.keras_codes import exact_rows
 from l1dl.models.backend import import_keras, import_qkeras
 from l1dl.ports import decode_rows
 

@@ -33,7 +33,7 @@ def export(
     ] = "1",
     vendor: Annotated[str, typer.Option("--vendor", help="Vendor of the IP core.")] = "user.org",
     library: Annotated[str, typer.Option("--library", help="Library of the IP core.")] = "user",
-    events: Annotated[int, typer.Option("--events", help="Test events in the IP core's vectors, at most 1000.")] = 100,
+    events: Annotated[int, typer.Option("--events", help="Test events in the IP core's vectors.")] = 100,
 ) -> None:
     """Write a network for offline software or for Vivado: what it computes is, bit by bit, what the firmware computes.
 

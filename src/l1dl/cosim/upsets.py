@@ -174,12 +174,15 @@ def _simulate(
     seen, codes = _by_cycle(outcome.cycles, outcome.codes, len(control))
     lost, invented = awaited & ~seen, seen & ~awaited
     wrong = lost | invented | (awaited & seen & np.any(codes != right, axis=1))
-    _check_reach(place, bits, wrong[:lead], wrong[lead:].reshape(count, window), latency - ranks, hold)
+
+    def windows(flags: Flags) -> Flags:
+        return flags[lead:].reshape(count, window)
 
     def per_upset(flags: Flags) -> Integers:
-        return np.asarray(np.count_nonzero(flags[lead:].reshape(count, window), axis=1), dtype=np.int64)
+        return np.asarray(np.count_nonzero(windows(flags), axis=1), dtype=np.int64)
 
-    inside = wrong[lead:].reshape(count, window)
+    inside = windows(wrong)
+    _check_reach(place, bits, wrong[:lead], inside, latency - ranks, hold)
     cycles = np.where(inside.any(axis=1), window - inside[:, ::-1].argmax(axis=1) - inside.argmax(axis=1), 0)
     decisions = (
         None if decide is None else per_upset(lost | invented | (awaited & seen & (decide(codes) != decide(right))))

@@ -278,7 +278,7 @@ def accumulator_range(node: Dense, source: Operand, width: _Width | None = None)
     products = [node.weight * end for end in (min(source.codes[0], 0), max(source.codes[1], 0))]
     fraction = source.fraction + node.weight_spec.fraction
     widen = max(accumulator.fraction - fraction, 0)
-    if accumulator.fraction < fraction:
+    if truncates(node, source):
         products = [align(product, fraction, accumulator) for product in products]
     low = (_column_sums(np.minimum(*products)).ravel() << widen) + np.minimum(bias, 0)
     high = (_column_sums(np.maximum(*products)).ravel() << widen) + np.maximum(bias, 0)

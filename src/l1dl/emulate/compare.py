@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from l1dl.errors import InputError, MismatchError
-from l1dl.fixed import Codes
+from l1dl.fixed import Codes, FixedSpec, Values
+from l1dl.ports import Ports, join, split
 
 NO_CODE = np.iinfo(np.int64).min
 """Stands for a value that a type cannot represent; it differs from every code, itself included."""
@@ -91,3 +92,16 @@ def require(agreement: Agreement, hint: str = "") -> None:
         f"First: {events}.{' ' + hint if hint else ''}"
     )
     raise MismatchError(msg)
+
+
+def exact_codes(values: Values, spec: FixedSpec) -> Codes:
+    """Return the codes of values that should lie on the grid of `spec`; `NO_CODE` where one does not."""
+    scaled = np.ldexp(values.astype(np.float64), spec.fraction)
+    whole = np.rint(scaled)
+    inside = (whole == scaled) & (whole >= spec.minimum_code) & (whole <= spec.maximum_code)
+    return np.where(inside, whole, 0.0).astype(np.int64) + np.where(inside, 0, NO_CODE)
+
+
+def exact_rows(values: Values, ports: Ports) -> Codes:
+    """Return the codes of rows of values, each on the grid of its port; `NO_CODE` where one is not."""
+    return join([exact_codes(part, port.spec) for part, port in zip(split(values, ports), ports, strict=True)])

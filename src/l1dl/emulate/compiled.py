@@ -136,12 +136,11 @@ class CompiledEmulator(EmulatorBase):
         return np.empty((events, count_values(self.graph.output_ports)), dtype=dtype)
 
     def _pass_values(self, values: npt.NDArray[np.floating], results: npt.NDArray[Any], kind: int) -> None:
-        if values.ndim != 2 or values.shape[1] != count_values(self.graph.input_ports):
-            self.check_values(values)
+        self.check_shape(values)
         single = values.dtype == np.float32
         rows = np.ascontiguousarray(values, dtype=np.float32 if single else np.float64)
         if not self._pass(rows, _FLOAT if single else _DOUBLE, results, kind):
-            self.check_values(values)
+            self.check_finite(values)
 
     def _pass(self, rows: npt.NDArray[Any], kind: int, results: npt.NDArray[Any], result_kind: int) -> bool:
         """Fill the results; return False where a value is refused."""

@@ -63,7 +63,7 @@ class EmulatorBase(ABC):
         InputError
             The shape does not fit, or a value is NaN or infinite.
         """
-        self.check_values(values)
+        self.check_shape(values)
         return self.decode(self.run(encode_rows(values.astype(np.float64), self.graph.input_ports)))
 
     def encode(self, x: Arrays) -> Codes:
@@ -81,20 +81,29 @@ class EmulatorBase(ABC):
         """Return the real values of rows of output codes."""
         return decode_rows(rows, self.graph.output_ports)
 
-    def check_values(self, values: npt.NDArray[np.floating]) -> None:
+    def check_shape(self, values: npt.NDArray[np.floating]) -> None:
+        """Check that there is a row of real inputs for each event.
+
+        Raises
+        ------
+        InputError
+            There is not.
+        """
+        wanted = count_values(self.graph.input_ports)
+        if values.ndim != 2 or values.shape[1] != wanted:
+            msg = f"inputs of shape {values.shape} do not fit the ports: (events, {wanted})"
+            raise InputError(msg)
+
+    def check_finite(self, values: npt.NDArray[np.floating]) -> None:
         """Check rows of real inputs.
 
         Raises
         ------
         InputError
-            The shape does not fit, or a value is NaN or infinite.
+            A value is NaN or infinite.
         """
-        ports = self.graph.input_ports
-        if values.ndim != 2 or values.shape[1] != count_values(ports):
-            msg = f"inputs of shape {values.shape} do not fit the ports: (events, {count_values(ports)})"
-            raise InputError(msg)
         if not np.isfinite(values).all():
-            encode_rows(values.astype(np.float64), ports)
+            encode_rows(values.astype(np.float64), self.graph.input_ports)
 
 
 class Emulator(EmulatorBase):

@@ -11,25 +11,12 @@ from l1dl.convert.check import compared_layers
 from l1dl.convert.prepare import prepare
 from l1dl.convert.reference import answers_of, keras_inputs, predict_rows
 from l1dl.convert.writer import Facts
-from l1dl.emulate.compare import NO_CODE
-from l1dl.fixed import Codes, FixedSpec, Values
+from l1dl.emulate.compare import exact_codes, exact_rows
+from l1dl.fixed import Codes
 from l1dl.graph import FixedGraph
 from l1dl.models.backend import import_keras
 from l1dl.models.flat import flatten_model
-from l1dl.ports import Arrays, Ports, join, split
-
-
-def exact_codes(values: Values, spec: FixedSpec) -> Codes:
-    """Return the codes of values that should lie on the grid of `spec`; `NO_CODE` where one does not."""
-    scaled = np.ldexp(values.astype(np.float64), spec.fraction)
-    whole = np.rint(scaled)
-    inside = (whole == scaled) & (whole >= spec.minimum_code) & (whole <= spec.maximum_code)
-    return np.where(inside, whole, 0.0).astype(np.int64) + np.where(inside, 0, NO_CODE)
-
-
-def exact_rows(values: Values, ports: Ports) -> Codes:
-    """Return the codes of rows of values, each on the grid of its port; `NO_CODE` where one is not."""
-    return join([exact_codes(part, port.spec) for part, port in zip(split(values, ports), ports, strict=True)])
+from l1dl.ports import Arrays, split
 
 
 def keras_outputs(model: Any, x: Arrays, graph: FixedGraph) -> Codes:

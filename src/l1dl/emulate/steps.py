@@ -23,6 +23,7 @@ from l1dl.emulate.bounds import (
     is_inside,
     leaky_shifts,
     sum_bound,
+    truncates,
 )
 from l1dl.fixed import Codes, FixedSpec, namespace, requantise
 from l1dl.nodes import (
@@ -72,7 +73,7 @@ def _dense(node: Node, sources: Sequence[Operand]) -> Step:
     widen = accumulator.fraction - fraction
     reachable, overflows = accumulator_range(node, source)
     keep = is_unchanged(reachable, accumulator.fraction, result)
-    product = _truncating_product(node, fraction) if widen < 0 else _exact_product(node, source.codes)
+    product = _truncating_product(node, fraction) if truncates(node, source) else _exact_product(node, source.codes)
 
     def step(values: Sequence[Codes], convert: Convert) -> Codes:
         x = values[0]

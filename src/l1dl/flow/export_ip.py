@@ -60,7 +60,7 @@ def export_ip(run: Path, directory: Path, *, name: CoreName = CoreName(), events
     corners = corner_codes(graph.input_ports)[:events]
     files = core_files(
         core,
-        {path.name: path.read_text() for path in sorted((paths.rtl / "src").glob("*.v"))},
+        paths.verilog(),
         (paths.rtl / "interface.md").read_text(),
         (graph.input_ports, graph.output_ports),
         {"test": (test, expected), "corner": (corners, emulator.run(corners))},

@@ -63,6 +63,10 @@ class Paths:
         """Verdict of the co-simulation."""
         return self.run / "cosim" / "cosim.json"
 
+    def verilog(self) -> dict[str, str]:
+        """Read the Verilog of the run: file name → text, as it stands there."""
+        return {path.name: path.read_text() for path in sorted((self.rtl / "src").glob("*.v"))}
+
     @property
     def cosim_outputs(self) -> Path:
         """Input codes of the test events, and the output codes that the RTL gave."""

@@ -58,8 +58,7 @@ def study_run(
     say = progress or (lambda _text, _done, _total: None)
     graph, paths = graph_of_run(run), Paths(run, run / "hls")
     rows = _test_rows(paths, graph)
-    sources = {path.name: path.read_text() for path in sorted((paths.rtl / "src").glob("*.v"))}
-    design = instrument(sources, graph.name)
+    design = instrument(paths.verilog(), graph.name)
     say("building the simulation", 0, 0)
     simulation = Simulation(
         design.sources, graph.name, graph.input_ports, graph.output_ports, paths.cache, upsets=True

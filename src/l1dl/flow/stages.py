@@ -15,7 +15,7 @@ from l1dl.artifacts import digest_json, read_json, write_files, write_json, writ
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.result import CosimReport
 from l1dl.cosim.stream import cosimulate_stream
-from l1dl.emulate.compare import NO_CODE, Agreement, compare
+from l1dl.emulate.compare import NO_CODE, Agreement, compare, exact_rows
 from l1dl.emulate.engine import Emulator
 from l1dl.emulate.profile import LayerProfile, profile_layers
 from l1dl.errors import InputError
@@ -129,7 +129,7 @@ def emulate_stage(bench: Bench) -> list[Path]:
     from l1dl.convert.convert import HlsProject
     from l1dl.convert.softmax import before_softmax, graph_before_softmax
     from l1dl.emulate.csim import Csim
-    from l1dl.emulate.keras_codes import exact_rows, keras_outputs, within_vocabulary
+    from l1dl.emulate.keras_codes import keras_outputs, within_vocabulary
 
     job, emulator, graph = bench.job, bench.emulator, bench.graph
     bench.report("compiling the C++ of hls4ml", 0, 0)

@@ -186,19 +186,18 @@ def _latency(inputs: ReportInputs) -> dict[str, Any]:
 
 def _timing(inputs: ReportInputs) -> dict[str, Any]:
     """Return the slowest stage against the clock period, for designs with all logic in stages between registers."""
-    slowest, period = inputs.resources.slowest, inputs.clock_period_ns
+    slowest, reason = inputs.resources.slowest, None
     if inputs.cosim.stream is not None:
-        slowest = None
-    if slowest is None or slowest.delay_ns is None:
+        reason = "the logic of queues, windows and multipliers, outside of the stages, is not estimated"
+    elif slowest is None:
         reason = inputs.resources.reason or "a stage has cells whose delay is not known"
-        if inputs.cosim.stream is not None:
-            reason = "the logic of queues, windows and multipliers, outside of the stages, is not estimated"
+    if reason is not None or slowest is None or slowest.delay_ns is None:
         return {"stage": None, "levels": None, "delay_ns": None, "slack_ns": None, "origin": "", "reason": reason}
     return {
         "stage": slowest.name,
         "levels": slowest.levels,
         "delay_ns": slowest.delay_ns,
-        "slack_ns": period - slowest.delay_ns,
+        "slack_ns": inputs.clock_period_ns - slowest.delay_ns,
         "origin": inputs.resources.delay_origin,
         "reason": None,
     }

@@ -18,6 +18,7 @@ from l1dl.emulate.bounds import (
     leaky_shifts,
     merged_range,
     sum_bound,
+    truncates,
 )
 from l1dl.emulate.cpp.numbers import INT32, INT64, array, constant, conversion, integer_type, position, span
 from l1dl.fixed import requantise
@@ -132,17 +133,16 @@ def _dense(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
     assert isinstance(node, Dense)
     source, accumulator = sources[0].operand, node.accumulator
     fraction = source.fraction + node.weight_spec.fraction
-    truncates = accumulator.fraction < fraction
-    largest = max(map(abs, source.codes))
-    products = largest * int(abs(node.weight).astype(object).sum(axis=-2).max())
+    truncated, bound = truncates(node, source), sum_bound(node.weight, *source.codes)
+    products = bound.total
     widen = max(accumulator.fraction - fraction, 0) if products else 0
     bias = requantise(node.bias, node.bias_spec.fraction, accumulator)
-    most = (products << widen) + int(abs(bias).max()) + (node.weight.shape[-2] if truncates else 0)
+    most = (products << widen) + int(abs(bias).max()) + (node.weight.shape[-2] if truncated else 0)
     reachable, overflows = accumulator_range(node, source)
     wrap = conversion((-most, most) if overflows else reachable, accumulator.fraction, accumulator)
     finish = conversion(reachable, accumulator.fraction, node.result)
     integer = integer_type([(-most, most), (-products, products), *wrap.reached, *finish.reached])
-    if truncates:
+    if truncated:
         product = conversion((-products, products), fraction, accumulator)
         # Overflows of products and partial sums wrap, so that those of the sum are enough.
         rounding = f"Rounding::{accumulator.rounding.value}, Overflow::KEEP"
@@ -157,8 +157,8 @@ def _dense(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
         lanes = integer
     else:
         multiply = []
-        lanes = _SUM_TYPES[np.dtype(sum_bound(node.weight, *source.codes).dtype).name]
-    weight = node.weight if largest else np.zeros_like(node.weight)
+        lanes = _SUM_TYPES[np.dtype(bound.dtype).name]
+    weight = node.weight if products else np.zeros_like(node.weight)
     definitions, offset = constant(f"{target.name}_bias", integer, bias, bias.shape)
     total = f"{_times(f'{integer}(sum)', widen)} + {offset}"
     total = finish.apply(wrap.apply(total, integer), integer)
@@ -168,7 +168,7 @@ def _dense(node: Node, target: Stored, sources: Sequence[Stored]) -> Code:
         target,
         f"static constexpr int groups = {node.groups}, inputs = {inputs}, outputs = {outputs};",
         f"static constexpr const {lanes} *weight = {target.name}_weight;",
-        f"static constexpr bool exact = {'false' if truncates else 'true'};",
+        f"static constexpr bool exact = {'false' if truncated else 'true'};",
         *multiply,
         _function(integer, f"{lanes} sum, {'int i' if '[i' in total else 'int'}", total, "finish"),
     )

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.emulate.compare import exact_rows
 from l1dl.emulate.engine import BLOCK, EmulatorBase
 from l1dl.emulate.onnx.export import Real, build_model
 from l1dl.errors import ToolMissingError
@@ -56,12 +57,7 @@ class OnnxEmulator(EmulatorBase):
             The shape does not fit, or a code is outside its input type.
         """
         check_rows(rows, self.graph.input_ports)
-        values = self.predict(decode_rows(rows, self.graph.input_ports))
-        parts = [
-            np.ldexp(part, port.spec.fraction).reshape(len(rows), port.size)
-            for part, port in zip(split(values, self.graph.output_ports), self.graph.output_ports, strict=True)
-        ]
-        return np.concatenate(parts, axis=1).astype(np.int64)
+        return exact_rows(self.predict(decode_rows(rows, self.graph.input_ports)), self.graph.output_ports)
 
     def predict(self, values: npt.NDArray[np.floating]) -> Values:
         """Return rows of real outputs for rows of real inputs, which the model quantises.
@@ -71,7 +67,8 @@ class OnnxEmulator(EmulatorBase):
         InputError
             The shape does not fit, or a value is NaN or infinite.
         """
-        self.check_values(values)
+        self.check_shape(values)
+        self.check_finite(values)
         results = np.empty((len(values), count_values(self.graph.output_ports)))
         for start in range(0, len(values), BLOCK):
             parts = split(values[start : start + BLOCK].astype(np.float64), self.graph.input_ports)
