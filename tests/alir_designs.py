@@ -11,7 +11,8 @@ from l1dl.fixed import Codes, FixedSpec
 from l1dl.ports import Port, decode_rows, encode_rows
 from l1dl.rtl.estimate import Estimate
 from l1dl.rtl.passes import exact_passes
-from l1dl.rtl.project import RtlDesign, split_stages
+from l1dl.rtl.pipeline import schedule, split_stages
+from l1dl.rtl.project import RtlDesign
 
 WIDE = FixedSpec(True, 40, 20)
 """A type that holds everything that these designs compute."""
@@ -49,7 +50,7 @@ def alir_design(
     targets = outputs or [WIDE] * program.shape[1]
     return RtlDesign(
         top=name,
-        stages=split_stages(program, stage_delay_ns),
+        stages=split_stages(program, schedule(program, stage_delay_ns).stage),
         inputs=tuple(Port(f"x{index}", (1,), spec) for index, spec in enumerate(specs)),
         outputs=tuple(Port(f"y{index}", (1,), spec) for index, spec in enumerate(targets)),
         clock_period_ns=5.0,

@@ -305,7 +305,7 @@ class RtlCard(_Section):
     clock_period_ns
         Target clock period in ns.
     stage_delay_ns
-        Estimated combinational delay that one pipeline stage may have; 0.9 of the clock period by default.
+        Longest estimated delay of a pipeline stage, registers included; 0.97 of the clock period by default.
     language
         ``vhdl`` writes the design in VHDL as well; simulation and synthesis always read the Verilog.
     architecture

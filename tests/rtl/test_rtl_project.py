@@ -40,9 +40,9 @@ def test_shorter_stages_make_a_longer_pipeline():
     fast, slow = (build_rtl(small_net(), RtlCard(stage_delay_ns=delay)) for delay in (2.5, 50.0))
     assert len(slow.stages) == 1
     assert fast.latency_cycles > slow.latency_cycles == 2
-    assert max(fast.stage_delay_ns) < max(slow.stage_delay_ns) / 2
-    assert sum(fast.stage_delay_ns) == pytest.approx(sum(slow.stage_delay_ns))
-    assert stage_delay(RtlCard(clock_period_ns=4.0)) == pytest.approx(3.6)
+    assert max(fast.stage_delay_ns) <= 2.5 < max(slow.stage_delay_ns)
+    assert sum(fast.stage_delay_ns) > sum(slow.stage_delay_ns), "more registers take more time"
+    assert stage_delay(RtlCard(clock_period_ns=4.0)) == pytest.approx(3.88)
     assert stage_delay(RtlCard(clock_period_ns=4.0, stage_delay_ns=2.0)) == 2.0
 
 

@@ -10,7 +10,8 @@ import pytest
 from tiny_design import tiny
 
 from l1dl.errors import InputError
-from l1dl.synth.paths import Delays, StageTiming, longest_path, speed_grade
+from l1dl.rtl.delays import Delays, speed_grade
+from l1dl.synth.paths import StageTiming, longest_path
 from l1dl.synth.yosys import synthesise
 
 UNIT = Delays(

@@ -15,6 +15,7 @@ from l1dl.fixed import Codes
 from l1dl.flow.job import Job, Paths, Reporter
 from l1dl.graph import FixedGraph, load_graph
 from l1dl.rtl.build import Design, build_design
+from l1dl.rtl.delays import speed_grade
 
 
 class Bench:
@@ -32,7 +33,8 @@ class Bench:
     @cached_property
     def design(self) -> Design:
         """The RTL; compiling it again gives the same, bit by bit."""
-        return build_design(self.graph, self.job.settings.rtl)
+        settings = self.job.settings
+        return build_design(self.graph, settings.rtl, grade=speed_grade(settings.hls.part))
 
     @cached_property
     def emulator(self) -> Emulator:

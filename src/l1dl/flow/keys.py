@@ -12,7 +12,7 @@ from l1dl.flow.architectures import FILE as ARCHITECTURES
 from l1dl.flow.bench import Bench, versions
 from l1dl.flow.job import CardJob
 from l1dl.flow.seu import FILE as UPSETS
-from l1dl.synth.paths import speed_grade
+from l1dl.rtl.delays import speed_grade
 from l1dl.tools import find_tool
 
 
@@ -85,6 +85,7 @@ def rtl_key(bench: Bench) -> Any:
         _code_key("fixed", "nodes", "ports", "graph", "emulate", "rtl"),
         bench.graph.digest,
         settings,
+        speed_grade(bench.job.settings.hls.part),
         bench.job.features,
         bench.job.classes,
         _package_key("alkaid"),

@@ -33,10 +33,10 @@ from l1dl.report.inputs import FloatLoss, LayerAgreement, Physics, ReportInputs,
 from l1dl.report.loss import compare_softmax, measure_loss
 from l1dl.report.write import write_report
 from l1dl.rtl.build import design_files
+from l1dl.rtl.delays import speed_grade
 from l1dl.rtl.project import RtlDesign
 from l1dl.rtl.stream.plan import check_pixels
 from l1dl.synth.design import SynthDesign
-from l1dl.synth.paths import speed_grade
 from l1dl.synth.resources import Resources
 from l1dl.synth.yosys import synthesise
 

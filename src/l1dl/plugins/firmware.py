@@ -21,6 +21,7 @@ from l1dl.fixed import Codes, Values
 from l1dl.graph import FixedGraph, check_design_name
 from l1dl.nodes import Input
 from l1dl.ports import Arrays, as_rows, count_values, decode_rows, encode_rows, split
+from l1dl.rtl.delays import speed_grade
 from l1dl.rtl.project import RtlDesign, build_rtl
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
@@ -48,12 +49,13 @@ class Firmware:
         config = model.config
         self.graph = read_model_graph(model, check_design_name(config.get_project_name()))
         self.settings = RtlCard(clock_period_ns=float(config.get_config_value("ClockPeriod")))
+        self._grade = speed_grade(str(config.get_config_value("Part")))
         self.directory = Path(config.get_output_dir())
 
     @cached_property
     def design(self) -> RtlDesign:
         """The pipelined design."""
-        return build_rtl(self.graph, self.settings)
+        return build_rtl(self.graph, self.settings, grade=self._grade)
 
     @cached_property
     def _simulations(self) -> dict[str, Simulation]:
@@ -81,7 +83,7 @@ class Firmware:
     def _traced_design(self) -> RtlDesign:
         layers = tuple(node.name for node in self.graph.nodes if not isinstance(node, Input) and "__" not in node.name)
         graph = FixedGraph(f"{self.graph.name}_trace", self.graph.nodes, layers, self.graph.producer)
-        return build_rtl(graph, self.settings)
+        return build_rtl(graph, self.settings, grade=self._grade)
 
     def _rows(self, x: Arrays) -> Codes:
         """Return rows of input codes; as in hls4ml, one event may come without its batch axis."""

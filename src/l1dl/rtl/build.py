@@ -13,8 +13,13 @@ from l1dl.rtl.stream.project import stream_files
 Design = RtlDesign | StreamDesign
 
 
-def build_design(graph: FixedGraph, settings: RtlCard) -> Design:
+def build_design(graph: FixedGraph, settings: RtlCard, *, grade: int = 2) -> Design:
     """Compile a graph, fully parallel or streaming.
+
+    Parameters
+    ----------
+    grade
+        Speed grade of the part, for the estimated delays of the stages.
 
     Raises
     ------
@@ -24,8 +29,8 @@ def build_design(graph: FixedGraph, settings: RtlCard) -> Design:
         A setting does not fit the graph.
     """
     if settings.architecture == "stream":
-        return build_stream(graph, settings, pixels=settings.pixels_per_clock, reuse=settings.reuse_factor)
-    return build_rtl(graph, settings)
+        return build_stream(graph, settings, pixels=settings.pixels_per_clock, reuse=settings.reuse_factor, grade=grade)
+    return build_rtl(graph, settings, grade=grade)
 
 
 def design_files(design: Design, names: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,15 @@ from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph, spec_to_json
 from l1dl.ports import Port, Ports
+from l1dl.rtl.delays import GRADES
 from l1dl.rtl.estimate import Estimate
 from l1dl.rtl.layout import port_width, register_widths
 from l1dl.rtl.lower import lower
-from l1dl.rtl.passes import exact_passes
+from l1dl.rtl.pipeline import schedule, split_stages
 from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
 from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
 
-STAGE_SHARE = 0.9
+STAGE_SHARE = 0.97
 """Share of the clock period that the estimated delay of a stage may take where the card gives none."""
 
 
@@ -41,7 +41,7 @@ class RtlDesign:
     estimate
         The RTL compiler's estimate of the resources.
     stage_delay_ns
-        The compiler's estimate of the combinational delay of each stage, in ns.
+        The estimated delay of each stage, from register to register, in ns.
     language
         ``vhdl``: the design is also written in VHDL.
     """
@@ -99,8 +99,13 @@ class RtlDesign:
         return emit_vhdl(self.top, self.stages, self.inputs, self.outputs) if self.language == "vhdl" else {}
 
 
-def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  # noqa: B008  frozen
+def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard(), *, grade: int = 2) -> RtlDesign:  # noqa: B008  frozen
     """Compile a graph into a pipelined design.
+
+    Parameters
+    ----------
+    grade
+        Speed grade of the part, for the estimated delays of the stages.
 
     Raises
     ------
@@ -119,7 +124,8 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  #
         raise UnsupportedError(msg)
     # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
     program = add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
-    stages = split_stages(program, stage_delay(settings))
+    plan = schedule(program, stage_delay(settings) / GRADES[grade])
+    stages = split_stages(program, plan.stage)
     from importlib.metadata import version
 
     # Every register bit, and the valid chain.
@@ -131,35 +137,14 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  #
         outputs=graph.output_ports,
         clock_period_ns=settings.clock_period_ns,
         estimate=Estimate(float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})"),
-        stage_delay_ns=tuple(_delays(stages)),
+        stage_delay_ns=tuple(GRADES[grade] * delay for delay in plan.delay_ns),
         language=settings.language,
     )
 
 
 def stage_delay(settings: RtlCard) -> float:
-    """Return the estimated combinational delay that one stage may have, in ns."""
+    """Return the longest estimated delay that a stage may have, from register to register, in ns."""
     return settings.stage_delay_ns or STAGE_SHARE * settings.clock_period_ns
-
-
-def split_stages(program: Any, stage_delay_ns: float) -> tuple[Any, ...]:
-    """Cut a combinational program into stages of about equal delay, about `stage_delay_ns` each.
-
-    An operation across a cut stays whole, so that a stage may be longer by a part of one operation.
-    """
-    from alkaid.trace import to_pipeline
-
-    with exact_passes():
-        logic = to_pipeline(program, latency_cutoff=stage_delay_ns, verbose=False).logic
-    stages = tuple(logic[name] for name in sorted(logic, key=lambda name: int(name.removeprefix("logic"))))
-    for before, after in itertools.pairwise(stages):
-        assert before.out_kifs.tolist() == after.inp_kifs.tolist(), "a stage reads what its predecessor does not write"
-    return stages
-
-
-def _delays(stages: Sequence[Any]) -> list[float]:
-    """Return each stage's share of the estimated delay."""
-    ends = [max(op.latency for op in stage.ops) for stage in stages]
-    return [end - start for start, end in zip([0.0, *ends[:-1]], ends, strict=True)]
 
 
 def describe_interface(design: RtlDesign, names: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The longest path of a mapped netlist: logic levels and estimated delay on UltraScale+.
 
-Yosys maps to LUTs and carry chains but knows neither places nor wires of UltraScale+, so the delays are typical
-ones. They are read off published timing reports of placed and routed designs (Vivado 2021.2, xczu3eg, speed grade
--1, the slowest one, slow corner).
+Yosys maps to LUTs and carry chains but knows neither places nor wires of UltraScale+, so the delays are the typical
+ones of `l1dl.rtl.delays`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from l1dl.errors import InputError
+from l1dl.rtl.delays import ULTRASCALE_PLUS, Delays
 
 _LUT = re.compile(r"LUT[1-6]")
 _WIDE_MUX = re.compile(r"MUXF[789]")
@@ -23,63 +23,6 @@ _KNOWN = re.compile(rf"{_LUT.pattern}|{_WIDE_MUX.pattern}|CARRY[48]|INV")
 
 VERSION = 1
 """Of how a path is found; it rises where the same netlist and delays give another result."""
-
-
-@dataclass(frozen=True)
-class Delays:
-    """Delays of UltraScale+ in ns, as those reports show them for speed grade -1.
-
-    Attributes
-    ----------
-    clock_to_out, setup
-        Of a flip-flop; setup with clock uncertainty.
-    lut
-        Through a LUT: 0.04 to 0.18, by input and by place in the slice.
-    wide_mux
-        Through a MUXF7, MUXF8 or MUXF9.
-    select_to_carry, data_to_carry
-        From S and DI of a bit of a carry chain to the carry behind the bit.
-    carry_to_carry
-        From the carry in front of a bit to that behind it.
-    carry_to_out
-        From the carry in front of a bit to O of the bit.
-    select_to_out
-        From S to O of a bit.
-    net, net_by_fanout
-        Of a net with one sink, and added for each doubling of the sinks.
-    net_in_slice
-        From a LUT to S or DI of the carry chain in its slice, from a carry chain to the next slice, and to the
-        flip-flop at the end.
-    """
-
-    clock_to_out: float = 0.10
-    setup: float = 0.04
-    lut: float = 0.12
-    wide_mux: float = 0.07
-    select_to_carry: float = 0.10
-    data_to_carry: float = 0.06
-    carry_to_carry: float = 0.011
-    carry_to_out: float = 0.07
-    select_to_out: float = 0.10
-    net: float = 0.27
-    net_by_fanout: float = 0.045
-    net_in_slice: float = 0.03
-
-
-ULTRASCALE_PLUS = Delays()
-"""Speed grade -1."""
-
-GRADES = {1: 1.0, 2: 0.86, 3: 0.75}
-"""Speed grade → its delays in units of those of grade -1: as the highest clocks of the global buffers in the data sheet
-of Virtex UltraScale+ (DS923), 667, 775 and 891 MHz."""
-
-_GRADE = re.compile(r"-([123])[A-Z]*(-[a-z]+)?")
-
-
-def speed_grade(part: str) -> int:
-    """Return the speed grade in the name of a part, such as ``xcvu13p-flga2577-2-e``; 1 where there is none."""
-    found = _GRADE.search(part)
-    return int(found[1]) if found and found.end() == len(part) else 1
 
 
 @dataclass(frozen=True)

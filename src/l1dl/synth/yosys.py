@@ -11,10 +11,11 @@ from pathlib import Path
 
 from l1dl.artifacts import digest_json, read_json, write_files, write_json
 from l1dl.errors import InputError, ToolFailedError
+from l1dl.rtl.delays import GRADES, ULTRASCALE_PLUS
 from l1dl.synth.cells import count_cells
 from l1dl.synth.design import SynthDesign
 from l1dl.synth.memory import fitting_jobs
-from l1dl.synth.paths import GRADES, ULTRASCALE_PLUS, VERSION, StageTiming, longest_path
+from l1dl.synth.paths import VERSION, StageTiming, longest_path
 from l1dl.synth.resources import REGISTERS, Resources
 from l1dl.synth.verilog import black_box, index_modules, may_multiply, needed_modules
 from l1dl.tools import Tool, find_tool, run_parallel, run_tool

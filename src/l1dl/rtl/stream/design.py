@@ -149,6 +149,7 @@ def build_stream(
     *,
     pixels: int = 1,
     reuse: Mapping[str, int] | int | None = None,
+    grade: int = 2,
 ) -> StreamDesign:
     """Compile a graph into a streaming design.
 
@@ -156,6 +157,8 @@ def build_stream(
     ----------
     pixels, reuse
         As in `l1dl.rtl.stream.plan.plan_stream`.
+    grade
+        Speed grade of the part, for the estimated delays of the stages.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def build_stream(
     """
     plan = plan_stream(graph, pixels=pixels, reuse=reuse)
     programs = {
-        number: build_rtl(replace(element.graph, name=f"{graph.name}_{_KINDS[Program]}{number}"), settings)
+        number: build_rtl(replace(element.graph, name=f"{graph.name}_{_KINDS[Program]}{number}"), settings, grade=grade)
         for number, element in enumerate(plan.elements)
         if isinstance(element, Program)
     }
