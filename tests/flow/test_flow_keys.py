@@ -17,8 +17,8 @@ def test_the_code_of_a_stage_is_every_file_but_caches(tmp_path: Path, monkeypatc
     monkeypatch.setattr(keys, "__file__", str(package / "flow" / "keys.py"))
 
     def key() -> str:
-        keys._code_key.cache_clear()
-        return keys._code_key("rtl")
+        keys.code_key.cache_clear()
+        return keys.code_key("rtl")
 
     first = key()
     (package / "rtl" / "__pycache__").mkdir(exist_ok=True)
@@ -28,4 +28,4 @@ def test_the_code_of_a_stage_is_every_file_but_caches(tmp_path: Path, monkeypatc
         before = key()
         path.write_text(path.read_text() + "\n")
         assert key() != before
-    keys._code_key.cache_clear()
+    keys.code_key.cache_clear()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.alir_designs import alir_design
-from tests.graphs import random_graph
-from tests.support import need_packages
+from alir_designs import alir_design
+from graphs import random_graph
+from support import need_packages
 
 from l1dl.card import RtlCard
 from l1dl.fixed import FixedSpec

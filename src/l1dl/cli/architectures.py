@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from l1dl.cli.section import section
+from l1dl.cli.units import clock_period_ns
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,21 +23,20 @@ def architectures(
         list[int] | None,
         typer.Option("--pixels", min=1, help="Pixels per clock; may be repeated.", show_default="1, and a row"),
     ] = None,
-    clock: Annotated[float, typer.Option("--clock", help="Clock period in ns.")] = 5.0,
+    clock: Annotated[str, typer.Option("--clock", help="Clock, such as 240MHz or 2.5ns.")] = "200MHz",
 ) -> None:
     """Compare a network as parallel and as streaming designs: resources, latency, interval.
 
     Each design is simulated against the emulator, every code, and synthesised with Yosys. The results stand in
     architectures.json of the run directory, and in its next report.
     """
-    from l1dl.card import RtlCard
     from l1dl.cli.console import display, print_table
     from l1dl.flow.architectures import compare_architectures
     from l1dl.report.format import count
 
     with display() as shown:
         found = compare_architectures(
-            run, pixels=pixels or (), clock_period_ns=section(RtlCard, clock_period_ns=clock).clock_period_ns,
+            run, pixels=pixels or (), clock_period_ns=clock_period_ns(clock),
             progress=lambda name, text: shown.step(f"{name}: {text}", 0, 0),
         )  # fmt: skip
     rows = [

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from l1dl.artifacts import read_json, write_json
-from l1dl.card import CosimCard, RtlCard
-from l1dl.cosim.cosim import cosimulate
-from l1dl.cosim.result import CosimReport
+from l1dl.card import RtlCard
 from l1dl.cosim.stimuli import random_codes
-from l1dl.cosim.stream import cosimulate_stream
-from l1dl.emulate.compare import require
 from l1dl.errors import InputError, UnsupportedError
+from l1dl.flow.measure import prove, synthesise_design
 from l1dl.graph import FixedGraph, load_graph
 from l1dl.report.inputs import Architecture
 from l1dl.rtl.build import Design, build_design
-from l1dl.rtl.project import RtlDesign
-from l1dl.synth.design import SynthDesign
-from l1dl.synth.yosys import synthesise
 
 FILE = "architectures.json"
 """Name of the results in a run directory."""
@@ -111,25 +104,10 @@ def read_architectures(run: Path, graph: FixedGraph) -> tuple[Architecture, ...]
 
 def _measure(name: str, graph: FixedGraph, design: Design, cache: Path, say: Callable[[str], None]) -> Architecture:
     rows = random_codes(FRAMES, graph.input_ports, 1)
-    verdict = _simulate(graph, design, rows, cache, say)
-    require(verdict.agreement, f"The architecture is {name!r}.")
-    say("synthesis")
-    synth = SynthDesign(design.top, design.stage_modules, design.sequential_modules, design.sources(), design.estimate)
-    resources = synthesise(
-        synth, work=cache / "architectures", cache=cache / "synth",
-        progress=lambda done, total: say(f"synthesis, {done} of {total} modules"),
-    )  # fmt: skip
+    verdict = prove(graph, design, rows, cache, say, remark=f"The architecture is {name!r}.")
+    resources = synthesise_design(design, cache, say)
     return Architecture(
         name, resources.reason, resources.lut, resources.ff, resources.dsp, resources.bram,
         verdict.latency_cycles, verdict.latency_cycles * design.clock_period_ns, verdict.initiation_interval,
         verdict.agreement.events,
     )  # fmt: skip
-
-
-def _simulate(
-    graph: FixedGraph, design: Design, rows: np.ndarray, cache: Path, say: Callable[[str], None]
-) -> CosimReport:
-    few = CosimCard(random_vectors=0)
-    if isinstance(design, RtlDesign):
-        return cosimulate(graph, design, rows, cache, settings=few, self_test=False, progress=say)[0]
-    return cosimulate_stream(graph, design, rows, cache, settings=few, self_test=False, progress=say)[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
-from l1dl.artifacts import RunDirectory
+from l1dl.artifacts import RunDirectory, digest_file, digest_json
 from l1dl.cosim.stimuli import all_vectors
 from l1dl.emulate.engine import Emulator
 from l1dl.fixed import Codes
@@ -74,3 +75,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # noqa: PERF203
             continue
     return found
+
+
+@lru_cache(maxsize=16)
+def code_key(*parts: str) -> str:
+    """Return a digest of l1dl's own source, so that a result of other code is never taken for one of this code."""
+    root = Path(__file__).parents[1]
+    files = [path for part in parts for path in sorted(root.joinpath(part).rglob("*")) or [root / f"{part}.py"]]
+    sources = [path for path in files if path.is_file() and path.suffix != ".pyc"]
+    return digest_json([[str(path.relative_to(root)), digest_file(path)] for path in sources])

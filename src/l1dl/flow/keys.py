@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import Any
 
-from l1dl.artifacts import digest_file, digest_json, digest_path
+from l1dl.artifacts import digest_path
 from l1dl.errors import ToolMissingError
 from l1dl.flow.architectures import FILE as ARCHITECTURES
-from l1dl.flow.bench import Bench, versions
+from l1dl.flow.bench import Bench, code_key, versions
+from l1dl.flow.clocks import FILE as CLOCKS
 from l1dl.flow.job import CardJob
 from l1dl.flow.seu import FILE as UPSETS
 from l1dl.rtl.delays import speed_grade
@@ -19,15 +18,6 @@ from l1dl.tools import find_tool
 def _package_key(*names: str) -> list[str]:
     known = versions()
     return [f"{name} {known.get(name)}" for name in ("l1dl", "numpy", *names)]
-
-
-@functools.lru_cache(maxsize=16)
-def _code_key(*parts: str) -> str:
-    """Return a digest of l1dl's own source, so that a result of other code is never taken for one of this code."""
-    root = Path(__file__).parents[1]
-    files = [path for part in parts for path in sorted(root.joinpath(part).rglob("*")) or [root / f"{part}.py"]]
-    sources = [path for path in files if path.is_file() and path.suffix != ".pyc"]
-    return digest_json([[str(path.relative_to(root)), digest_file(path)] for path in sources])
 
 
 def data_key(bench: Bench) -> Any:
@@ -43,7 +33,7 @@ def train_key(bench: Bench) -> Any:
     assert job.card is not None
     parts = [getattr(job.card, part).model_dump() for part in ("data", "model", "quantisation", "training")]
     return [
-        _code_key("metrics", "data/augment", "models", "train"),
+        code_key("metrics", "data/augment", "models", "train"),
         parts,
         job.dataset.digest,
         job.seeds,
@@ -54,7 +44,7 @@ def train_key(bench: Bench) -> Any:
 def convert_key(bench: Bench) -> Any:
     """Return what the stage ``convert`` depends on, as JSON."""
     return [
-        _code_key("fixed", "nodes", "ports", "graph", "models", "convert"),
+        code_key("fixed", "nodes", "ports", "graph", "models", "convert"),
         bench.job.model_key(),
         bench.job.name,
         bench.job.settings.hls.model_dump(),
@@ -69,7 +59,7 @@ def emulate_key(bench: Bench) -> Any:
     firmware = digest_path(bench.paths.hls / "firmware")
     tools = [compiler.command, compiler.version, _package_key()]
     return [
-        _code_key("fixed", "nodes", "ports", "graph", "emulate", "cosim"),
+        code_key("fixed", "nodes", "ports", "graph", "emulate", "cosim"),
         bench.graph.digest,
         firmware,
         bench.job.model_key(),
@@ -82,7 +72,7 @@ def rtl_key(bench: Bench) -> Any:
     """Return what the stage ``rtl`` depends on, as JSON."""
     settings = bench.job.settings.rtl.model_dump()
     return [
-        _code_key("fixed", "nodes", "ports", "graph", "emulate", "rtl"),
+        code_key("fixed", "nodes", "ports", "graph", "emulate", "rtl"),
         bench.graph.digest,
         settings,
         speed_grade(bench.job.settings.hls.part),
@@ -99,7 +89,7 @@ def cosim_key(bench: Bench) -> Any:
         tools.append(_version_of("ghdl"))
     settings = bench.job.settings.cosim.model_dump()
     return [
-        _code_key("emulate", "cosim"),
+        code_key("emulate", "cosim"),
         rtl_key(bench),
         digest_path(bench.paths.rtl / "src"),
         digest_path(bench.paths.rtl / "vhdl"),
@@ -119,7 +109,7 @@ def _version_of(tool: str) -> str:
 def synth_key(bench: Bench) -> Any:
     """Return what the stage ``synth`` depends on, as JSON."""
     return [
-        _code_key("synth"),
+        code_key("synth"),
         rtl_key(bench),
         digest_path(bench.paths.rtl / "src"),
         speed_grade(bench.job.settings.hls.part),
@@ -130,5 +120,5 @@ def synth_key(bench: Bench) -> Any:
 def report_key(bench: Bench) -> Any:
     """Return what the stage ``report`` depends on, as JSON."""
     stages = {name: record.key for name, record in bench.directory.stages().items() if name != "report"}
-    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, UPSETS)]
-    return [_code_key("metrics", "report"), stages, studies, bench.job.settings.budget.model_dump(), versions()]
+    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, CLOCKS, UPSETS)]
+    return [code_key("metrics", "report"), stages, studies, bench.job.settings.budget.model_dump(), versions()]

@@ -23,6 +23,7 @@ from l1dl.fixed import Values
 from l1dl.flow import keys
 from l1dl.flow.architectures import read_architectures
 from l1dl.flow.bench import Bench, changed_by_hand, versions
+from l1dl.flow.clocks import read_clocks
 from l1dl.flow.image_study import study_images
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.flow.seu import read_upsets
@@ -307,6 +308,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         float_loss=_float_loss(bench, values),
         softmax=_softmax(bench, values),
         architectures=read_architectures(paths.run, bench.graph),
+        clocks=read_clocks(paths.run, bench.graph, job.settings.rtl, job.settings.hls.part),
         images=study_images(bench, truth, logits),
         upsets=read_upsets(paths, bench.graph),
         history={kind: facts["history"] for kind, facts in models.items()},

@@ -58,6 +58,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "resources": inputs.resources.to_json(),
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
+        "clocks": [{**vars(point), "slack_ns": point.slack_ns} for point in inputs.clocks],
         "upsets": None if inputs.upsets is None else asdict(inputs.upsets),
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],

@@ -15,6 +15,7 @@ import numpy as np
 from l1dl.cosim.instrument import Kind
 from l1dl.emulate.profile import LayerProfile
 from l1dl.metrics import Array, RocCurve, roc_auc, roc_curve
+from l1dl.report.clocks import ClockPoint
 from l1dl.report.format import NOTHING, count
 from l1dl.report.image_figures import image_figures
 from l1dl.report.inputs import Physics, ReportInputs
@@ -50,6 +51,7 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
     figures["profile_activations"] = profile_figure(activations) if activations else None
     figures["training"] = training_figure(inputs.history) if any(inputs.history.values()) else None
     figures["resources"] = resources_figure(inputs.resources) if inputs.resources.stages else None
+    figures["clocks"] = clocks_figure(inputs.clocks) if inputs.clocks else None
     figures["upsets"] = upsets_figure(inputs.upsets) if inputs.upsets is not None else None
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -220,6 +222,28 @@ def resources_figure(resources: Resources) -> Figure:
         axes.set_xlim(0, 1.2 * max(1, *(max(stage.lut, stage.ff) for stage in stages)))
         axes.set_xlabel("Count")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return figure
+
+
+def clocks_figure(points: Sequence[ClockPoint]) -> Figure:
+    """Draw the latency, and below it LUT and flip-flops, against the clock."""
+    clocks = [point.clock_mhz for point in points]
+    with style():
+        figure, (latency, resources) = _panels(2, (6.4, 5.6), sharex=True)
+        latency.plot(clocks, [point.latency_ns for point in points], "o-", color=PALETTE[0])
+        for point in points:
+            at = (point.clock_mhz, point.latency_ns)
+            note = f"{point.latency_cycles} cycles"
+            latency.annotate(note, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9.5)
+        latency.set_ylim(0, 1.2 * max(point.latency_ns for point in points))
+        latency.set_ylabel("Latency in ns")
+        resources.plot(clocks, [point.lut / 1e3 for point in points], "o-", color=PALETTE[0], label="LUT")
+        resources.plot(clocks, [point.ff / 1e3 for point in points], "s--", color=PALETTE[1], label="FF")
+        resources.set_ylim(bottom=0)
+        resources.set_ylabel("Thousands")
+        resources.set_xlabel("Clock in MHz")
+        resources.margins(x=0.1)
+        resources.legend()
     return figure
 
 

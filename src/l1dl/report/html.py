@@ -54,6 +54,10 @@ CAPTIONS = {
         "The same for the values of each layer over the events profiled. Red: some values were out of range.",
     ),
     "training": ("Training", "Loss of the training split dotted, of the validation split solid."),
+    "clocks": (
+        "Latency and resources against the clock",
+        "Fewest stages whose estimated slack is positive; as co-simulated and synthesised.",
+    ),
     "upsets": (
         "Upsets by pipeline stage",
         "Share of the flipped bits that change an output code, or the decision, of one event at least.",

@@ -14,6 +14,7 @@ from l1dl.cosim.result import CosimReport
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import LayerProfile
 from l1dl.graph import FixedGraph
+from l1dl.report.clocks import ClockPoint
 from l1dl.report.upsets import UpsetStudy
 from l1dl.synth.resources import Resources
 
@@ -204,6 +205,8 @@ class ReportInputs:
         What the tables of each final softmax cost; empty where none was kept.
     architectures
         The network in other architectures; empty where they were not compared.
+    clocks
+        The network at several clocks; empty where they were not compared.
     images
         What the network sees in its images; None where it reads none, or without labelled data.
     upsets
@@ -229,5 +232,6 @@ class ReportInputs:
     float_loss: tuple[FloatLoss, ...] = field(default=())
     softmax: tuple[SoftmaxAgreement, ...] = field(default=())
     architectures: tuple[Architecture, ...] = field(default=())
+    clocks: tuple[ClockPoint, ...] = field(default=())
     images: ImageStudy | None = None
     upsets: UpsetStudy | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from l1dl.rtl.passes import exact_passes
 
 _HALVINGS = 5
 """Steps of the search for the shortest delay that needs no stage more."""
+
+_SEARCH = 12
+"""Steps of the search for the delay that gives a number of stages."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,22 @@ def schedule(program: Any, limit_ns: float) -> Schedule:
         else:
             short = middle
     return best
+
+
+def limit_for(program: Any, stages: int) -> float:
+    """Return about the shortest limit with which `schedule` needs no more than so many stages, in ns.
+
+    Where no limit needs so many, it is the shortest that makes a difference.
+    """
+    arrivals = Arrivals(program)
+    long, short = max(_earliest(program, arrivals, math.inf).delay_ns), 0.0
+    for _ in range(_SEARCH):
+        middle = (long + short) / 2
+        if len(_earliest(program, arrivals, middle).delay_ns) <= stages:
+            long = middle
+        else:
+            short = middle
+    return long
 
 
 def _earliest(program: Any, arrivals: Arrivals, limit_ns: float) -> Schedule:

@@ -114,20 +114,43 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard(), *, grade: int = 
     InputError
         The card asks for VHDL, and the name of the graph is not allowed there.
     """
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
-
     if settings.language == "vhdl":
         check_vhdl_name(graph.name)
+    return cut_program(graph, compile_program(graph), settings, grade=grade)
+
+
+def compile_program(graph: FixedGraph) -> Any:
+    """Compile a graph into one combinational program, an ``alkaid.types.CombLogic`` with costs.
+
+    Raises
+    ------
+    UnsupportedError
+        The graph has something that has no RTL.
+    """
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
+
     lowered = lower(graph)
     if all(interval.min == interval.max for interval in lowered.out_qint):
         msg = f"no output of {graph.name!r} depends on its inputs; there is nothing to build"
         raise UnsupportedError(msg)
     # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
-    program = add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
-    plan = schedule(program, stage_delay(settings) / GRADES[grade])
-    stages = split_stages(program, plan.stage)
+    return add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
+
+
+def cut_program(graph: FixedGraph, program: Any, settings: RtlCard, *, grade: int) -> RtlDesign:
+    """Cut the compiled program of a graph into stages.
+
+    Parameters
+    ----------
+    program
+        What `compile_program` makes of the graph.
+    grade
+        Speed grade of the part.
+    """
     from importlib.metadata import version
 
+    plan = schedule(program, stage_delay(settings) / GRADES[grade])
+    stages = split_stages(program, plan.stage)
     # Every register bit, and the valid chain.
     flip_flops = sum(register_widths(stages)) + len(stages) + 1
     return RtlDesign(
