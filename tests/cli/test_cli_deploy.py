@@ -41,7 +41,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         ([MODEL, "--weights", "none.h5"], ["model file not found: none.h5"]),
         ([MODEL, "--weights", WEIGHTS, "--calibration", "none.npy"], ["file not found: none.npy"]),
         ([MODEL, "--weights", WEIGHTS, "--name", "2 nets"], ["'2 nets'"]),
-        ([MODEL, "--weights", WEIGHTS, "--clock", "-1"], ["clock_period_ns = -1"]),
+        ([MODEL, "--weights", WEIGHTS, "--clock", "-1"], ["'-1' is no clock", "360MHz"]),
         ([MODEL, "--weights", WEIGHTS, "--bits", "1"], ["--bits"]),
         (
             [MODEL, "--weights", WEIGHTS, "--architecture", "strem"],

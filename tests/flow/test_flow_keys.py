@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 import l1dl
-from l1dl.flow import keys
+from l1dl.flow import bench
 
 
 def test_the_code_of_a_stage_is_every_file_but_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "l1dl"
     shutil.copytree(Path(l1dl.__file__).parent / "rtl", package / "rtl")
-    monkeypatch.setattr(keys, "__file__", str(package / "flow" / "keys.py"))
+    monkeypatch.setattr(bench, "__file__", str(package / "flow" / "bench.py"))
 
     def key() -> str:
-        keys.code_key.cache_clear()
-        return keys.code_key("rtl")
+        bench.code_key.cache_clear()
+        return bench.code_key("rtl")
 
     first = key()
     (package / "rtl" / "__pycache__").mkdir(exist_ok=True)
@@ -28,4 +28,4 @@ def test_the_code_of_a_stage_is_every_file_but_caches(tmp_path: Path, monkeypatc
         before = key()
         path.write_text(path.read_text() + "\n")
         assert key() != before
-    keys.code_key.cache_clear()
+    bench.code_key.cache_clear()

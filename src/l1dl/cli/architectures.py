@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from l1dl.cli.units import clock_period_ns
+from l1dl.cli.units import Clock
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def architectures(
         list[int] | None,
         typer.Option("--pixels", min=1, help="Pixels per clock; may be repeated.", show_default="1, and a row"),
     ] = None,
-    clock: Annotated[str, typer.Option("--clock", help="Clock, such as 240MHz or 2.5ns.")] = "200MHz",
+    clock: Clock = 5.0,
 ) -> None:
     """Compare a network as parallel and as streaming designs: resources, latency, interval.
 
@@ -36,7 +36,7 @@ def architectures(
 
     with display() as shown:
         found = compare_architectures(
-            run, pixels=pixels or (), clock_period_ns=clock_period_ns(clock),
+            run, pixels=pixels or (), clock_period_ns=clock,
             progress=lambda name, text: shown.step(f"{name}: {text}", 0, 0),
         )  # fmt: skip
     rows = [

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from l1dl.cli.section import given, section
+from l1dl.cli.units import Clock
 
 EXAMPLES = (
     "Examples:  l1dl deploy model.h5 --calibration x_test.npy --out runs/mine   |   "
@@ -79,7 +80,7 @@ def deploy(
     margin: Annotated[
         int, typer.Option("--margin", min=0, max=8, help="Integer bits beyond what the calibration events need.")
     ] = 1,
-    clock: Annotated[float, typer.Option("--clock", help="Clock period in ns.")] = 5.0,
+    clock: Clock = 5.0,
     part: Annotated[
         str | None, typer.Option("--part", help="FPGA part of the HLS project.", show_default="xcvu13p-flga2577-2-e")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from l1dl.cli.section import section
+from l1dl.cli.units import Clock
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +25,7 @@ def prove(
             "--reuse", min=1, help="Reuse factor of dense layers.", show_default="what the stream leaves time for"
         ),
     ] = None,
-    clock: Annotated[float, typer.Option("--clock", help="Clock period in ns.")] = 5.0,
+    clock: Clock = 5.0,
     limit: Annotated[float, typer.Option("--limit", min=1.0, help="Time limit of each proof in s.")] = 900.0,
 ) -> None:
     """Prove that the network as a streaming design never stops, and neither loses nor doubles a beat.

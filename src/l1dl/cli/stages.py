@@ -55,8 +55,8 @@ def _synth(
             "--clock",
             metavar="CLOCK",
             help="Instead of the stage: find the fewest pipeline stages with a positive estimated slack at a clock "
-            "such as 360MHz or 2.5ns, or at all of 200, 240, 320, 360 and 480 MHz; may be repeated. Results of all clocks "
-            "stand in clocks/ of the run directory, and in its next report.",
+            "such as 360MHz or 2.5ns, or at all of 200, 240, 320, 360 and 480 MHz; may be repeated. Results of all "
+            "clocks stand in clocks/ of the run directory, and in its next report.",
         ),
     ] = None,
 ) -> int:
