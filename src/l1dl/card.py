@@ -28,6 +28,7 @@ Bits = Annotated[int, Field(ge=1, le=24)]
 Integer = Annotated[int, Field(ge=-24, le=24)]
 Units = Annotated[int, Field(ge=1, le=1024)]
 PixelCount = Annotated[int, Field(ge=1, le=64)]
+StageDelay = Annotated[float, Field(gt=0.1, le=1000)]
 ClockPeriod = Annotated[float, Field(gt=0.5, le=100)]
 
 
@@ -305,7 +306,8 @@ class RtlCard(_Section):
     clock_period_ns
         Target clock period in ns.
     stage_delay_ns
-        Longest estimated delay of a pipeline stage, registers included; 0.97 of the clock period by default.
+        Longest estimated delay of a pipeline stage, registers included, or of each stage (the last one holds for those
+        behind it, too); 0.87 of the clock period by default.
     language
         ``vhdl`` writes the design in VHDL as well; simulation and synthesis always read the Verilog.
     architecture
@@ -320,7 +322,7 @@ class RtlCard(_Section):
     """
 
     clock_period_ns: ClockPeriod = 5.0
-    stage_delay_ns: Annotated[float, Field(gt=0.1, le=1000)] | None = None
+    stage_delay_ns: StageDelay | Annotated[list[StageDelay], Field(min_length=1)] | None = None
     language: Literal["verilog", "vhdl"] = "verilog"
     architecture: Literal["parallel", "stream"] = "parallel"
     pixels_per_clock: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -261,15 +261,15 @@ def run_parallel(
 ) -> list[T]:
     """Call functions in `jobs` threads; return their results in the order of `work`.
 
-    The first exception, Ctrl-C included, ends the programs that the functions have started, and is raised when all
-    threads have ended.
+    The first exception, Ctrl-C included, ends the programs that the functions have started, also those in threads of
+    their own, and is raised when all threads have ended.
 
     Parameters
     ----------
     finished
         Told, in the calling thread, how many are done.
     """
-    group = _Group()
+    group = _Group(_GROUP.get())
 
     def call(function: Callable[[], T]) -> T:
         _GROUP.set(group)
@@ -291,9 +291,13 @@ def run_parallel(
 
 
 class _Group:
-    """The programs that the threads of one `run_parallel` have started and that still run."""
+    """The programs that the threads of one `run_parallel` have started and that still run.
 
-    def __init__(self) -> None:
+    They belong to the group around it, too, if the call was made in a thread of another `run_parallel`.
+    """
+
+    def __init__(self, outer: _Group | None) -> None:
+        self._outer = outer
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
@@ -304,11 +308,15 @@ class _Group:
             self._running.add(process)
             if self._stopped:
                 _kill(process)
+        if self._outer is not None:
+            self._outer.add(process)
 
     def discard(self, process: subprocess.Popen[bytes]) -> None:
         """Forget a program that has ended."""
         with self._lock:
             self._running.discard(process)
+        if self._outer is not None:
+            self._outer.discard(process)
 
     def stop(self) -> None:
         """End all programs, and every one that is still added."""

@@ -19,8 +19,7 @@ from l1dl.flow import clocks
 from l1dl.flow.clocks import FILE, compare_clocks, read_clocks
 from l1dl.graph import save_graph
 from l1dl.rtl.estimate import Estimate
-from l1dl.rtl.pipeline import limit_for, schedule
-from l1dl.rtl.project import compile_program
+from l1dl.rtl.project import build_rtl
 from l1dl.synth.resources import Resources, StageResources
 
 PART = "xcvu13p-flga2577-2-e"
@@ -36,34 +35,38 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def synthesised(monkeypatch):
-    """Stand in for Yosys: stages take a share of their estimate. Return the share, and the numbers of stages tried."""
+    """Stand in for Yosys: stages take a share of their estimate. Return the share, and the stages tried."""
     need_tools("verilator", "cxx")
     share, tried = [1.0], []
 
+    def stage_delay(design, stage, cache, *, grade):
+        tried.append((len(design.stages), stage))
+        return share[0] * design.stage_delay_ns[stage]
+
     def synthesise(design, cache, say, *, grade):
-        tried.append(len(design.stages))
         stages = tuple(
             StageResources(f"s{index}", 1, 1, 0, 0, 0, 1, share[0] * delay)
             for index, delay in enumerate(design.stage_delay_ns)
         )
         return Resources(len(stages), 1, 0, 0, "stub", "", stages, Estimate(0, 0, ""))
 
+    monkeypatch.setattr(clocks, "stage_delay", stage_delay)
     monkeypatch.setattr(clocks, "synthesise_design", synthesise)
     return share, tried
 
 
 @pytest.mark.parametrize("share", [0.6, 0.97, 1.0, 1.2])
-def test_no_pipeline_with_a_stage_less_is_fast_enough(run, synthesised, share):
+def test_stages_are_filled_as_far_as_the_netlist_allows(run, synthesised, share):
     synthesised[0][0] = share
-    (point,) = compare_clocks(run, RtlCard(), PART, [2.0])
-    program = compile_program(small_net())
+    (point,) = compare_clocks(run, RtlCard(), PART, [2.5])
     assert point.slack_ns >= 0
-    assert point.latency_cycles == point.stages + 1
-    assert point.latency_ns == 2.0 * point.latency_cycles
-    if point.stages > 1:
-        shorter = schedule(program, limit_for(program, point.stages - 1))
-        assert 0.86 * share * max(shorter.delay_ns) > 2.0
+    assert point.latency_cycles == point.stages + 1 == len(point.stage_delay_ns) + 1
+    assert point.latency_ns == 2.5 * point.latency_cycles
     assert point.events > 1000
+    fewest = len(build_rtl(small_net(), RtlCard(stage_delay_ns=[2.5 / share])).stages)
+    assert fewest <= point.stages <= fewest + 1
+    again = build_rtl(small_net(), RtlCard(clock_period_ns=2.5, stage_delay_ns=list(point.stage_delay_ns)))
+    assert share * max(again.stage_delay_ns) == pytest.approx(point.delay_ns), "the card makes the same pipeline"
 
 
 def test_what_is_finished_is_kept(run, synthesised):
@@ -88,8 +91,8 @@ def test_what_is_finished_is_kept(run, synthesised):
 
 def test_a_clock_that_no_pipeline_reaches(run, synthesised):
     synthesised[0][0] = 4.0
-    with pytest.raises(InputError, match=r"no pipeline of up to \d+ stages runs at 2000 MHz.*slower clock"):
-        compare_clocks(run, RtlCard(), PART, [0.5])
+    with pytest.raises(InputError, match=r"no pipeline runs at 1786 MHz: stage 0 takes .* slower clock"):
+        compare_clocks(run, RtlCard(), PART, [0.56])
     assert not (run / FILE).exists()
 
 
@@ -106,10 +109,7 @@ def test_a_streaming_design_is_refused(run):
 
 
 def test_unknown_delays(run, monkeypatch):
-    monkeypatch.setattr(
-        clocks, "synthesise_design",
-        lambda *_args, **_options: Resources(1, 1, 1, 0, "stub", "", (StageResources("s", 1, 1, 1, 0, 0),)),
-    )  # fmt: skip
+    monkeypatch.setattr(clocks, "stage_delay", lambda *_args, **_options: None)
     with pytest.raises(InputError, match="delay is not known"):
         compare_clocks(run, RtlCard(), PART, [5.0])
 

@@ -189,3 +189,22 @@ def test_the_first_failure_ends_the_others(tmp_path):
         run_parallel([long, fail], jobs=2)
     assert time.monotonic() - start < 30
     assert gone(int(log.read_text()))
+
+
+def test_a_failure_ends_what_threads_of_threads_have_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def long() -> None:
+        script = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+        run_parallel([lambda: run_tool(PYTHON, ["-c", script], cwd=tmp_path, log=tmp_path / "long.log")], jobs=1)
+
+    def fail() -> None:
+        while not started.exists():
+            time.sleep(0.01)
+        msg = "broken"
+        raise ValueError(msg)
+
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="broken"):
+        run_parallel([long, fail], jobs=2)
+    assert time.monotonic() - begin < 300

@@ -1,9 +1,13 @@
-"""One network at several clocks: for each the fewest pipeline stages whose estimated slack is positive."""
+"""One network at several clocks: for each a pipeline of few stages whose estimated slack is positive."""
 
 from __future__ import annotations
 
 import io
+import math
+import os
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +22,15 @@ from l1dl.fixed import Codes
 from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.bench import code_key
 from l1dl.flow.job import Paths
-from l1dl.flow.measure import Say, prove, synthesise_design
+from l1dl.flow.measure import Say, prove, stage_delay, synthesise_design
 from l1dl.graph import FixedGraph
 from l1dl.ports import check_rows
 from l1dl.report.clocks import ClockPoint, csv_text
 from l1dl.report.figures import clocks_figure
 from l1dl.report.style import style
-from l1dl.rtl.delays import GRADES, speed_grade
-from l1dl.rtl.pipeline import limit_for, schedule
-from l1dl.rtl.project import RtlDesign, compile_program, cut_program, stage_delay
-from l1dl.synth.resources import Resources
+from l1dl.rtl.delays import speed_grade
+from l1dl.rtl.project import RtlDesign, compile_program, cut_program
+from l1dl.tools import run_parallel
 
 FILE = "clocks/clocks.json"
 """Name of the results in a run directory; beside it are a table and a figure."""
@@ -40,11 +43,11 @@ CLOCKS_MHZ = (200.0, 240.0, 320.0, 360.0, 480.0)
 EVENTS = 20_000
 """Most test events of each co-simulation."""
 
-_MORE_STAGES = 6
-"""Stages that are added at most to those that the estimate before synthesis asks for."""
+_TRIALS = 5
+"""Most syntheses of one stage."""
 
-_HOPE = 1.1
-"""A stage less is tried if the present delays, spread over fewer stages, are no more than this many periods."""
+_FIRST, _AIM, _FULL = 1.03, 0.985, 0.93
+"""Shares of the clock period: the first limit of a stage, the delay that a next one aims at, and when it is full."""
 
 
 def compare_clocks(
@@ -57,9 +60,10 @@ def compare_clocks(
 ) -> tuple[ClockPoint, ...]:
     """Pipeline, synthesise and co-simulate the network of a run directory for several clocks.
 
-    For each clock, pipelines of more or fewer stages are synthesised until one has a positive estimated slack and one
-    of a stage less has not. What is finished is kept: the results of all clocks are written to ``clocks/`` there
-    (``clocks.json``, ``clocks.csv`` and ``clocks.png``) after each clock, and the next report shows them.
+    For each clock, stage after stage is filled: cut with a limit on the estimate of the compiler, synthesised, and cut
+    again with another limit, until the netlist takes just the clock period. What is finished is kept: the results of
+    all clocks are written to ``clocks/`` there (``clocks.json``, ``clocks.csv`` and ``clocks.png``) after each clock,
+    and the next report shows them.
 
     Parameters
     ----------
@@ -89,33 +93,40 @@ def compare_clocks(
             'its clock cannot be chosen; try rtl.architecture = "parallel"'
         )
         raise InputError(msg)
-    graph, say, paths = graph_of_run(run), progress or (lambda _name, _text: None), Paths(run, run / "hls")
+    graph, paths = graph_of_run(run), Paths(run, run / "hls")
     key = study_key(graph, settings, part)
     points = {point.clock_period_ns: point for point in _read(paths.run / FILE, key)}
     missing = [period for period in dict.fromkeys(periods_ns) if period not in points]
     if missing:
+        say = progress or (lambda _name, _text: None)
         say("all clocks", "compiling")
-        program = compile_program(graph)
-        rows = _rows(paths, graph)
-    for period in missing:
+        pipeliner, rows, writing = _Pipeliner(graph, settings, part, paths.cache), _rows(paths, graph), threading.Lock()
 
-        def tell(text: str, period: float = period) -> None:
-            say(f"{1e3 / period:.4g} MHz", text)
+        def study(period: float) -> None:
+            point = _study(pipeliner, graph, period, rows, paths.cache, part, partial(say, f"{1e3 / period:.4g} MHz"))
+            with writing:
+                points[period] = point
+                _write(paths.run / FILE, key, _sorted(points))
 
-        wanted = settings.model_copy(update={"clock_period_ns": period, "stage_delay_ns": None})
-        design, resources, limit = _fewest_stages(graph, program, wanted, speed_grade(part), paths.cache, tell)
-        report = prove(graph, design, rows, paths.cache, tell, remark=f"The clock is {1e3 / period:.4g} MHz.")
-        slowest = resources.slowest
-        assert slowest is not None
-        assert slowest.delay_ns is not None
-        assert resources.lut is not None
-        assert resources.ff is not None
-        points[period] = ClockPoint(
-            period, limit, len(design.stages), report.latency_cycles, report.latency_cycles * period,
-            resources.lut, resources.ff, slowest.delay_ns, report.agreement.events,
-        )  # fmt: skip
-        _write(paths.run / FILE, key, _sorted(points))
+        run_parallel([partial(study, period) for period in missing], jobs=os.cpu_count() or 1)
     return _sorted(points)
+
+
+def _study(
+    pipeliner: _Pipeliner, graph: FixedGraph, period_ns: float, rows: Codes, cache: Path, part: str, say: Say
+) -> ClockPoint:
+    design, limits = pipeliner.fill(period_ns, say)
+    resources = synthesise_design(design, cache, say, grade=speed_grade(part))
+    report = prove(graph, design, rows, cache, say, remark=f"The clock is {1e3 / period_ns:.4g} MHz.")
+    slowest = resources.slowest
+    assert slowest is not None
+    assert slowest.delay_ns is not None
+    assert resources.lut is not None
+    assert resources.ff is not None
+    return ClockPoint(
+        period_ns, limits, len(design.stages), report.latency_cycles, report.latency_cycles * period_ns,
+        resources.lut, resources.ff, slowest.delay_ns, report.agreement.events,
+    )  # fmt: skip
 
 
 def study_key(graph: FixedGraph, settings: RtlCard, part: str) -> str:
@@ -174,43 +185,61 @@ def _rows(paths: Paths, graph: FixedGraph) -> Codes:
     return random_codes(EVENTS, graph.input_ports, 1)
 
 
-def _fewest_stages(
-    graph: FixedGraph, program: Any, settings: RtlCard, grade: int, cache: Path, say: Say
-) -> tuple[RtlDesign, Resources, float]:
-    """Return the pipeline of fewest stages with a positive estimated slack, its resources, and its limit in ns.
+class _Pipeliner:
+    """Fills the stages of one network, one after the other, as far as a clock allows."""
 
-    Raises
-    ------
-    InputError
-        No pipeline is fast enough.
-    """
-    period, scale = settings.clock_period_ns, GRADES[grade]
-    start = stages = len(schedule(program, stage_delay(settings) / scale).delay_ns)
-    best: tuple[RtlDesign, Resources, float] | None = None
-    while True:
-        limit = scale * limit_for(program, stages)
-        design = cut_program(graph, program, settings.model_copy(update={"stage_delay_ns": limit}), grade=grade)
-        found = len(design.stages)
-        resources = synthesise_design(design, cache, lambda text: say(f"{found} stages, {text}"), grade=grade)  # noqa: B023
-        slowest = resources.slowest
-        if slowest is None or slowest.delay_ns is None:
+    def __init__(self, graph: FixedGraph, settings: RtlCard, part: str, cache: Path) -> None:
+        self._graph, self._settings, self._grade, self._cache = graph, settings, speed_grade(part), cache
+        self._program = compile_program(graph)
+        self._compiling = threading.Lock()
+
+    def fill(self, period_ns: float, say: Say) -> tuple[RtlDesign, tuple[float, ...]]:
+        """Return the pipeline for a clock, and the limit of each stage in ns.
+
+        Raises
+        ------
+        InputError
+            A stage is too slow whatever is in it, or has cells whose delay is not known.
+        """
+        limits: list[float] = []
+        while True:
+            limit, design = self._fill_stage(period_ns, limits, say)
+            limits.append(limit)
+            if len(limits) == len(design.stages):
+                return design, tuple(limits)
+
+    def _fill_stage(self, period_ns: float, before: Sequence[float], say: Say) -> tuple[float, RtlDesign]:
+        """Return the largest limit of the next stage that was found to be fast enough, and its pipeline."""
+        stage, limit, best, taken = len(before), _FIRST * period_ns, None, math.inf
+        for _ in range(_TRIALS):
+            design = self.cut(period_ns, [*before, limit])
+            say(f"synthesis of stage {stage + 1} of about {len(design.stages)}")
+            taken = self._delay(design, stage)
+            if taken <= period_ns:
+                best = limit, design
+                if stage + 1 == len(design.stages) or taken >= _FULL * period_ns:
+                    break
+            limit = round(limit * _AIM * period_ns / taken, 3)
+            if best is not None and limit <= best[0]:
+                break
+        if best is None:
             msg = (
-                f"{graph.name!r} has cells whose delay is not known (DSP blocks), so that no clock can be chosen for it"
+                f"no pipeline runs at {1e3 / period_ns:.4g} MHz: stage {stage} takes {taken:.2f} ns of "
+                f"{period_ns:.2f} ns, however little is in it; take a slower clock"
             )
             raise InputError(msg)
-        if slowest.delay_ns <= period:
-            best = design, resources, limit
-            hopeful = slowest.delay_ns * found <= _HOPE * period * (found - 1)
-            if stages > start or found == 1 or not hopeful:
-                return best
-            stages = found - 1
-        elif best is not None:
-            return best
-        elif found < stages or stages == start + _MORE_STAGES:
-            msg = (
-                f"no pipeline of up to {stages} stages runs at {1e3 / period:.4g} MHz: the slowest stage, "
-                f"{slowest.name!r} of {found}, takes {slowest.delay_ns:.2f} ns of {period:.2f} ns; take a slower clock"
-            )
+        return best
+
+    def cut(self, period_ns: float, limits: Sequence[float]) -> RtlDesign:
+        """Return the pipeline with these limits."""
+        changed = self._settings.model_copy(update={"clock_period_ns": period_ns, "stage_delay_ns": list(limits)})
+        with self._compiling:  # the compiler is corrected while it works, for all threads
+            return cut_program(self._graph, self._program, changed, grade=self._grade)
+
+    def _delay(self, design: RtlDesign, stage: int) -> float:
+        """Return the delay of the netlist of one stage, in ns."""
+        delay = stage_delay(design, stage, self._cache, grade=self._grade)
+        if delay is None:
+            msg = f"stage {stage} has cells whose delay is not known (DSP blocks), so that no clock can be chosen"
             raise InputError(msg)
-        else:
-            stages += 1
+        return delay

@@ -54,6 +54,19 @@ def synthesise_design(design: Design, cache: Path, say: Say, *, grade: int = 1) 
     """
     synth = SynthDesign(design.top, design.stage_modules, design.sequential_modules, design.sources(), design.estimate)
     return synthesise(
-        synth, work=cache / "measured", cache=cache / "synth", speed_grade=grade,
+        synth, work=_work(design, cache), cache=cache / "synth", speed_grade=grade,
         progress=lambda done, total: say(f"synthesis, {done} of {total} modules"),
     )  # fmt: skip
+
+
+def stage_delay(design: RtlDesign, stage: int, cache: Path, *, grade: int) -> float | None:
+    """Synthesise one stage alone; return the delay of its netlist in ns, or None where it is not known."""
+    module = design.stage_modules[stage]
+    synth = SynthDesign(module, (module,), (), design.logic, design.estimate)
+    found = synthesise(synth, work=_work(design, cache), cache=cache / "synth", speed_grade=grade, jobs=1)
+    return found.stages[0].delay_ns
+
+
+def _work(design: Design, cache: Path) -> Path:
+    """Return a directory that no synthesis for another clock uses at the same time."""
+    return cache / "measured" / f"{design.clock_period_ns:.6f}"

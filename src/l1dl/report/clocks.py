@@ -19,7 +19,7 @@ class ClockPoint:
     clock_period_ns
         Period of the clock, in ns.
     stage_delay_ns
-        The limit on the estimated delays of the stages that makes this pipeline: ``rtl.stage_delay_ns`` of a card.
+        The limits on the estimated delays of the stages that make this pipeline: ``rtl.stage_delay_ns`` of a card.
     stages, latency_cycles, latency_ns
         Number of stages, and the latency that the co-simulation measured.
     lut, ff
@@ -31,7 +31,7 @@ class ClockPoint:
     """
 
     clock_period_ns: float
-    stage_delay_ns: float
+    stage_delay_ns: tuple[float, ...]
     stages: int
     latency_cycles: int
     latency_ns: float

@@ -56,7 +56,7 @@ CAPTIONS = {
     "training": ("Training", "Loss of the training split dotted, of the validation split solid."),
     "clocks": (
         "Latency and resources against the clock",
-        "Fewest stages whose estimated slack is positive; as co-simulated and synthesised.",
+        "Stages as full as a positive estimated slack allows; as co-simulated and synthesised.",
     ),
     "upsets": (
         "Upsets by pipeline stage",

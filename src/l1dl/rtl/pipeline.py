@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,6 @@ from l1dl.rtl.passes import exact_passes
 
 _HALVINGS = 5
 """Steps of the search for the shortest delay that needs no stage more."""
-
-_SEARCH = 12
-"""Steps of the search for the delay that gives a number of stages."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +30,28 @@ class Schedule:
     delay_ns: tuple[float, ...]
 
 
-def schedule(program: Any, limit_ns: float) -> Schedule:
+def schedule(program: Any, limit_ns: float | Sequence[float]) -> Schedule:
     """Put each operation into the earliest stage in which it ends in time.
 
-    Among the limits that need no stage more, a short one is searched, so that no stage is much longer than the others.
+    With one limit for all stages, the shortest one that needs no stage more is searched, so that no stage is much
+    longer than the others.
 
     Parameters
     ----------
     program
         An ``alkaid.types.CombLogic``.
     limit_ns
-        Longest estimated delay of a stage, from register to register, for speed grade -1. An operation that takes
-        longer gets a stage of its own.
+        Longest estimated delay of a stage, from register to register, for speed grade -1: one for all, or one for each
+        stage, the last of which holds for those behind it, too. An operation that takes longer gets a stage of its own.
     """
     arrivals = Arrivals(program)
-    best = _earliest(program, arrivals, limit_ns)
+    if not isinstance(limit_ns, float | int):
+        return _earliest(program, arrivals, limit_ns)
+    best = _earliest(program, arrivals, [limit_ns])
     long, short = max(best.delay_ns), sum(best.delay_ns) / len(best.delay_ns) / 2
     for _ in range(_HALVINGS):
         middle = (long + short) / 2
-        found = _earliest(program, arrivals, middle)
+        found = _earliest(program, arrivals, [middle])
         if len(found.delay_ns) == len(best.delay_ns) and max(found.delay_ns) <= max(best.delay_ns):
             best, long = found, middle
         else:
@@ -60,23 +59,7 @@ def schedule(program: Any, limit_ns: float) -> Schedule:
     return best
 
 
-def limit_for(program: Any, stages: int) -> float:
-    """Return about the shortest limit with which `schedule` needs no more than so many stages, in ns.
-
-    Where no limit needs so many, it is the shortest that makes a difference.
-    """
-    arrivals = Arrivals(program)
-    long, short = max(_earliest(program, arrivals, math.inf).delay_ns), 0.0
-    for _ in range(_SEARCH):
-        middle = (long + short) / 2
-        if len(_earliest(program, arrivals, middle).delay_ns) <= stages:
-            long = middle
-        else:
-            short = middle
-    return long
-
-
-def _earliest(program: Any, arrivals: Arrivals, limit_ns: float) -> Schedule:
+def _earliest(program: Any, arrivals: Arrivals, limits_ns: Sequence[float]) -> Schedule:
     stages: list[int] = []
     values: list[Arrival] = []
     delays = [0.0]
@@ -92,7 +75,7 @@ def _earliest(program: Any, arrivals: Arrivals, limit_ns: float) -> Schedule:
         stage = max(stages[address] for address in op.addr)
         value = arrivals.computed(index, operand)
         end = arrivals.at_register(index, value)
-        if end > limit_ns:
+        if end > limits_ns[min(stage, len(limits_ns) - 1)]:
             stage += 1
             later = arrivals.computed(index, operand)
             if arrivals.at_register(index, later) < end:

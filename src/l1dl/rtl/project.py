@@ -20,7 +20,7 @@ from l1dl.rtl.pipeline import schedule, split_stages
 from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
 from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
 
-STAGE_SHARE = 0.97
+STAGE_SHARE = 0.87
 """Share of the clock period that the estimated delay of a stage may take where the card gives none."""
 
 
@@ -149,7 +149,11 @@ def cut_program(graph: FixedGraph, program: Any, settings: RtlCard, *, grade: in
     """
     from importlib.metadata import version
 
-    plan = schedule(program, stage_delay(settings) / GRADES[grade])
+    limit = stage_delay(settings)
+    plan = schedule(
+        program,
+        [each / GRADES[grade] for each in limit] if isinstance(limit, tuple) else limit / GRADES[grade],
+    )
     stages = split_stages(program, plan.stage)
     # Every register bit, and the valid chain.
     flip_flops = sum(register_widths(stages)) + len(stages) + 1
@@ -165,9 +169,10 @@ def cut_program(graph: FixedGraph, program: Any, settings: RtlCard, *, grade: in
     )
 
 
-def stage_delay(settings: RtlCard) -> float:
-    """Return the longest estimated delay that a stage may have, from register to register, in ns."""
-    return settings.stage_delay_ns or STAGE_SHARE * settings.clock_period_ns
+def stage_delay(settings: RtlCard) -> float | tuple[float, ...]:
+    """Return the longest estimated delay that a stage may have, from register to register, in ns; or that of each."""
+    given = settings.stage_delay_ns
+    return tuple(given) if isinstance(given, list) else given or STAGE_SHARE * settings.clock_period_ns
 
 
 def describe_interface(design: RtlDesign, names: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, Any]:
