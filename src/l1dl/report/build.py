@@ -58,6 +58,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "resources": inputs.resources.to_json(),
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
+        "placement": None if inputs.placement is None else asdict(inputs.placement),
         "upsets": None if inputs.upsets is None else asdict(inputs.upsets),
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],

@@ -14,6 +14,7 @@ from l1dl.cosim.result import CosimReport
 from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import LayerProfile
 from l1dl.graph import FixedGraph
+from l1dl.report.placement import PlacementStudy
 from l1dl.report.upsets import UpsetStudy
 from l1dl.synth.resources import Resources
 
@@ -208,6 +209,8 @@ class ReportInputs:
         What the network sees in its images; None where it reads none, or without labelled data.
     upsets
         What single-event upsets do; None where they were not studied.
+    placement
+        Stages placed and routed on ECP5; None where none was.
     """
 
     graph: FixedGraph
@@ -231,3 +234,4 @@ class ReportInputs:
     architectures: tuple[Architecture, ...] = field(default=())
     images: ImageStudy | None = None
     upsets: UpsetStudy | None = None
+    placement: PlacementStudy | None = None
