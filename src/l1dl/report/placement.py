@@ -39,6 +39,8 @@ class PlacedStage:
         Highest clock frequency, and its period, over the seeds.
     logic_ns, routing_ns
         The two parts of the critical path, of the seed in the middle.
+    routing_share
+        Share of wires in it.
     estimate_ns, levels
         Estimated delay on UltraScale+, speed grade -1, and its logic levels; null where a cell has no known delay.
     of_stage
@@ -54,6 +56,7 @@ class PlacedStage:
     delay_ns: Spread
     logic_ns: float
     routing_ns: float
+    routing_share: float
     estimate_ns: float | None
     levels: int | None
     of_stage: bool
@@ -110,6 +113,7 @@ def summarise_stage(placed: StagePlacement, estimate: StageResources) -> PlacedS
         delay_ns=_spread([route.delay_ns for route in routes]),
         logic_ns=path.logic_ns,
         routing_ns=path.routing_ns,
+        routing_share=path.routing_ns / path.delay_ns,
         estimate_ns=estimate.delay_ns,
         levels=estimate.levels,
         of_stage=all(route.of_stage for route in routes),
@@ -130,48 +134,36 @@ def correlate(stages: Sequence[PlacedStage]) -> tuple[float | None, str | None]:
     return (None, "all stages are equal") if value is None else (value, None)
 
 
-HEADERS = ("stage", "LUT4", "FF", "Fmax / MHz", "path / ns", "logic / ns", "routing / ns", "estimate / ns")
+HEADERS = ("stage", "LUT4", "FF", "Fmax/MHz", "range", "path/ns", "wires/%", "estimate")
 
 
 def table(study: PlacementStudy) -> list[tuple[str, ...]]:
-    """Return the rows of a table with the headers `HEADERS`."""
+    """Return the rows of a table with the headers `HEADERS`; it fits a terminal of 80 columns."""
     return [
         (
-            stage.name, count(stage.lut4), count(stage.ff), fmax_text(stage),
-            f"{_bound(stage, '<')}{stage.delay_ns.median:.2f}", f"{stage.logic_ns:.2f}", f"{stage.routing_ns:.2f}",
+            stage.name.removeprefix(f"{study.model}_"), count(stage.lut4), count(stage.ff),
+            f"{'' if stage.of_stage else '>'}{stage.fmax_mhz.median:.0f}",
+            f"{stage.fmax_mhz.min:.0f}-{stage.fmax_mhz.max:.0f}",
+            f"{'' if stage.of_stage else '<'}{stage.delay_ns.median:.2f}", f"{100 * stage.routing_share:.0f}",
             NOTHING if stage.estimate_ns is None else f"{stage.estimate_ns:.2f}",
         )
         for stage in study.stages
     ]  # fmt: skip
 
 
-def fmax_text(stage: PlacedStage) -> str:
-    """Return for example ``141 (138-149)``: median, smallest and largest over the seeds."""
-    fmax = stage.fmax_mhz
-    spread = "" if len(stage.routes) == 1 else f" ({fmax.min:.0f}-{fmax.max:.0f})"
-    return f"{_bound(stage, '>')}{fmax.median:.0f}{spread}"
-
-
-def _bound(stage: PlacedStage, sign: str) -> str:
-    return "" if stage.of_stage else f"{sign} "
-
-
 def sentences(study: PlacementStudy) -> list[str]:
     """Return what the figures say, in words."""
-    estimated = [stage.estimate_ns for stage in study.stages if stage.estimate_ns is not None]
-    lines = []
     slowest = max(study.stages, key=lambda stage: stage.delay_ns.median)
-    whole = len(study.stages) == study.stages_in_all
-    among = "" if whole else f" of the {len(study.stages)} of {study.stages_in_all} stages that were placed"
-    lines.append(f"slowest stage{among}: {slowest.name}, {fmax_text(slowest)} MHz on {study.device}")
-    routing = [stage.routing_ns / (stage.logic_ns + stage.routing_ns) for stage in study.stages]
-    lines.append(f"wires take {100 * min(routing):.0f} to {100 * max(routing):.0f} % of the critical paths")
+    shares = [100 * stage.routing_share for stage in study.stages]
+    lines = [
+        f"slowest of these stages: {slowest.name}, {slowest.delay_ns.median:.2f} ns",
+        f"wires take {min(shares):.0f} to {max(shares):.0f} % of the critical paths",
+    ]
     if study.rank_correlation is None:
         lines.append(str(study.rank_correlation_reason))
     else:
-        lines.append(
-            f"rank correlation of estimated and placed delay: {study.rank_correlation:+.2f} ({len(estimated)} stages)"
-        )
+        number = sum(stage.estimate_ns is not None for stage in study.stages)
+        lines.append(f"rank correlation of estimate and path: {study.rank_correlation:+.2f} ({number} stages)")
     if not all(stage.of_stage for stage in study.stages):
-        lines.append("< and >: the registers around the stage are slower than the stage itself")
+        lines.append("> and <: the registers around the stage are slower than the stage")
     return lines

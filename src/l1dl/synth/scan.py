@@ -31,8 +31,8 @@ def between_registers(netlist: Mapping[str, Any], module: str) -> dict[str, Any]
     """Return a netlist of a module for ECP5 with registers around it.
 
     In each cycle the scan chain takes one bit from ``scan_in``, the stage works on the bits that the chain held in the
-    cycle before, and ``scan_out`` is the XOR over the output bits k of N (counted from 0), each as it was captured
-    N - k cycles before.
+    cycle before, and ``scan_out`` is the XOR over the output bits k (counted from 0), each as it was captured
+    k + 1 cycles before.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def between_registers(netlist: Mapping[str, Any], module: str) -> dict[str, Any]
         around[LAUNCH + name] = _flip_flop(clock, shifted, bit)
         chain = shifted
     result: Bit = "0"
-    for name, bit in outputs:
+    # Against the direction of the chain: what moves along with the bits that are shifted in would cancel itself.
+    for name, bit in reversed(outputs):
         captured, folded, following = next(free), next(free), next(free)
         around[CAPTURE + name] = _flip_flop(clock, bit, captured)
         around[_FOLD + name] = _xor(result, captured, folded)
