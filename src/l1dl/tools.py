@@ -81,7 +81,7 @@ _RECIPES = {
         version_arguments=("--version",),
         version_pattern=r"Version (?:nextpnr-)?(\d+\.\d+(?:\.\d+)?)",
         install='pip install "l1dl[nextpnr]"',
-        at_least=(0, 7),
+        at_least=(0, 11),  # 0.7 names the cells of a path in another way
     ),
     "ghdl": _Recipe(
         variable="L1DL_GHDL",

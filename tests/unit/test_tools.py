@@ -73,7 +73,7 @@ def test_an_old_tool_is_named_with_its_version(program, monkeypatch, tmp_path, n
     ("name", "program_name", "argument", "says", "version"),
     [
         ("nextpnr", "nextpnr-ecp5", "--version", '"nextpnr-ecp5" -- Next (Version nextpnr-0.11.1)', "0.11.1"),
-        ("nextpnr", "nextpnr-ecp5", "--version", "nextpnr-ecp5 -- Next Generation (Version 0.7-1)", "0.7"),
+        ("nextpnr", "nextpnr-ecp5", "--version", "nextpnr-ecp5 -- Next Generation (Version 0.12-1)", "0.12"),
         ("vitis", "vitis-run", "--version", "****** vitis-run v2024.1 (64-bit)", "2024.1"),
         ("vitis", "vitis_hls", "-version", "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v2022.2", "2022.2"),
         ("vivado", "vivado", "-version", "Vivado v2019.2 (64-bit)", "2019.2"),
