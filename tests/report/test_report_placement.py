@@ -91,7 +91,7 @@ def test_the_figure_has_a_point_for_each_stage() -> None:
     drawn = placement_figure(found)
     assert drawn is not None
     (axes,) = drawn.axes
-    assert [text.get_text() for text in axes.texts] == ["stage0", "stage1", "stage2"]
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 5], [2, 5.5], [3, 6]])
     assert placement_figure(study(stage("net_stage0", [5.0]))) is None
 

@@ -238,13 +238,12 @@ def placement_figure(study: PlacementStudy) -> Figure | None:
         above = np.array([stage.delay_ns.max for stage in stages]) - middle
         axes.errorbar(estimates, middle, yerr=[below, above], fmt="o", color=PALETTE[0], markersize=4, elinewidth=1.4)
         for stage, x, y in zip(stages, estimates, middle, strict=True):
-            text = label(stage.name.removeprefix(f"{study.model}_"))
+            text = label(stage.name.removeprefix(f"{study.model}_stage"))
             axes.annotate(text, (x, y), (5, 3), textcoords="offset points", fontsize=9, color=INK)
         axes.set_xlabel("Estimated on UltraScale+ (-1) / ns")
         axes.set_ylabel(f"Placed on {study.device} / ns")
-        axes.set_xlim(0, None)
-        axes.set_ylim(0, None)
-        axes.margins(x=0.12)
+        axes.set_xlim(0, 1.1 * max(estimates))
+        axes.set_ylim(0, 1.1 * float((middle + above).max()))
         axes.grid(visible=True, alpha=0.25)
     return figure
 

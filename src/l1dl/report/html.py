@@ -60,8 +60,8 @@ CAPTIONS = {
     ),
     "placement": (
         "Placed against estimated",
-        "Critical path of each stage on ECP5, median over the seeds with the smallest and largest, against the "
-        "estimate for UltraScale+. Where the points rise, the estimate orders the stages rightly.",
+        "Critical path of each stage, by its number, on ECP5: median over the seeds, with the smallest and "
+        "largest, against the estimate for UltraScale+. Where the points rise, the estimate orders the stages rightly.",
     ),
     "resources": ("Resources by pipeline stage", "LUT and flip-flops of each stage, as synthesised."),
 }
