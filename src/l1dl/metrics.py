@@ -148,6 +148,14 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
 
 
+def rank_correlation(left: npt.ArrayLike, right: npt.ArrayLike) -> float | None:
+    """Return Spearman's rank correlation, equal values sharing their ranks; None if all values of a side are equal."""
+    ranks = [_midranks(np.asarray(values, dtype=np.float64)) for values in (left, right)]
+    first, second = (values - values.mean() for values in ranks)
+    size = math.sqrt(float(first @ first) * float(second @ second))
+    return float(first @ second) / size if size else None
+
+
 def _midranks(values: Array) -> Array:
     """Return ranks from 1; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

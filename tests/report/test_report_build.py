@@ -20,6 +20,7 @@ Maker = Callable[..., ReportInputs]
 KEYS = {
     "schema", "model", "agreement", "layers", "physics", "latency", "resources", "timing", "budget", "verdict", "cosim",
     "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures", "clocks", "upsets",
+    "placement",
     "timings_s", "versions", "digests", "commands", "missing",
 }  # fmt: skip
 

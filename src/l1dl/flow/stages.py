@@ -26,6 +26,7 @@ from l1dl.flow.bench import Bench, changed_by_hand, versions
 from l1dl.flow.clocks import read_clocks
 from l1dl.flow.image_study import study_images
 from l1dl.flow.job import CardJob, Inputs
+from l1dl.flow.place import read_placement
 from l1dl.flow.seu import read_upsets
 from l1dl.graph import save_graph
 from l1dl.models.backend import predict_arrays
@@ -311,6 +312,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         clocks=read_clocks(paths.run, bench.graph, job.settings.rtl, job.settings.hls.part),
         images=study_images(bench, truth, logits),
         upsets=read_upsets(paths, bench.graph),
+        placement=read_placement(paths, bench.graph),
         history={kind: facts["history"] for kind, facts in models.items()},
         training={
             **training,

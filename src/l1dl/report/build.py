@@ -59,6 +59,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
         "clocks": [{**vars(point), "slack_ns": point.slack_ns} for point in inputs.clocks],
+        "placement": None if inputs.placement is None else asdict(inputs.placement),
         "upsets": None if inputs.upsets is None else asdict(inputs.upsets),
         "cosim": _cosim(inputs),
         "profiles": [_profile(profile) for profile in inputs.profiles],

@@ -20,6 +20,7 @@ from l1dl.report.format import NOTHING, count
 from l1dl.report.image_figures import image_figures
 from l1dl.report.inputs import Physics, ReportInputs
 from l1dl.report.physics import Evaluation, Scored, confusion_counts, evaluate
+from l1dl.report.placement import PlacementStudy
 from l1dl.report.style import INK, label, style
 from l1dl.report.upsets import PlaceStudy, UpsetStudy
 from l1dl.synth.resources import Resources
@@ -52,6 +53,7 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
     figures["training"] = training_figure(inputs.history) if any(inputs.history.values()) else None
     figures["resources"] = resources_figure(inputs.resources) if inputs.resources.stages else None
     figures["clocks"] = clocks_figure(inputs.clocks) if inputs.clocks else None
+    figures["placement"] = placement_figure(inputs.placement) if inputs.placement is not None else None
     figures["upsets"] = upsets_figure(inputs.upsets) if inputs.upsets is not None else None
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -244,6 +246,29 @@ def clocks_figure(points: Sequence[ClockPoint]) -> Figure:
         resources.set_xlabel("Clock in MHz")
         resources.margins(x=0.1)
         resources.legend()
+    return figure
+
+
+def placement_figure(study: PlacementStudy) -> Figure | None:
+    """Draw placed against estimated delay of each stage; None with fewer than two points."""
+    stages = [stage for stage in study.stages if stage.estimate_ns is not None]
+    estimates = [stage.estimate_ns for stage in study.stages if stage.estimate_ns is not None]
+    if len(stages) < 2:
+        return None
+    with style():
+        figure, (axes,) = _panels(1, (6.4, 4.8))
+        middle = np.array([stage.delay_ns.median for stage in stages])
+        below = middle - [stage.delay_ns.min for stage in stages]
+        above = np.array([stage.delay_ns.max for stage in stages]) - middle
+        axes.errorbar(estimates, middle, yerr=[below, above], fmt="o", color=PALETTE[0], markersize=4, elinewidth=1.4)
+        for stage, x, y in zip(stages, estimates, middle, strict=True):
+            text = label(stage.name.removeprefix(f"{study.model}_stage"))
+            axes.annotate(text, (x, y), (5, 3), textcoords="offset points", fontsize=9, color=INK)
+        axes.set_xlabel("Estimated on UltraScale+ (-1) / ns")
+        axes.set_ylabel(f"Placed on {study.device} / ns")
+        axes.set_xlim(0, 1.1 * max(estimates))
+        axes.set_ylim(0, 1.1 * float((middle + above).max()))
+        axes.grid(visible=True, alpha=0.25)
     return figure
 
 

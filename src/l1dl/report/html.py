@@ -62,6 +62,11 @@ CAPTIONS = {
         "Upsets by pipeline stage",
         "Share of the flipped bits that change an output code, or the decision, of one event at least.",
     ),
+    "placement": (
+        "Placed against estimated",
+        "Critical path of each stage, by its number, on ECP5: median over the seeds, with the smallest and "
+        "largest, against the estimate for UltraScale+. Where the points rise, the estimate orders the stages rightly.",
+    ),
     "resources": ("Resources by pipeline stage", "LUT and flip-flops of each stage, as synthesised."),
 }
 """Title and caption of each figure."""

@@ -15,6 +15,7 @@ from l1dl.emulate.compare import Agreement
 from l1dl.emulate.profile import LayerProfile
 from l1dl.graph import FixedGraph
 from l1dl.report.clocks import ClockPoint
+from l1dl.report.placement import PlacementStudy
 from l1dl.report.upsets import UpsetStudy
 from l1dl.synth.resources import Resources
 
@@ -211,6 +212,8 @@ class ReportInputs:
         What the network sees in its images; None where it reads none, or without labelled data.
     upsets
         What single-event upsets do; None where they were not studied.
+    placement
+        Stages placed and routed on ECP5; None where none was.
     """
 
     graph: FixedGraph
@@ -235,3 +238,4 @@ class ReportInputs:
     clocks: tuple[ClockPoint, ...] = field(default=())
     images: ImageStudy | None = None
     upsets: UpsetStudy | None = None
+    placement: PlacementStudy | None = None

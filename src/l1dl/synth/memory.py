@@ -57,17 +57,37 @@ def fitting_jobs(sizes: Sequence[tuple[str, int]], jobs: int, *, wasm: bool) -> 
             "set L1DL_YOSYS to a native Yosys, or use more pipeline stages"
         )
         raise InputError(msg)
+    needs = [(f"module {name!r} ({characters} characters)", estimated_bytes(characters)) for name, characters in sizes]
+    return jobs_in_memory(needs, jobs, "synthesise")
+
+
+def jobs_in_memory(needs: Sequence[tuple[str, int]], jobs: int, purpose: str) -> int:
+    """Return how many processes, at most `jobs`, fit in the memory that is left, whichever of them run together.
+
+    Parameters
+    ----------
+    needs
+        What each process works on, and the bytes that it takes.
+    purpose
+        What it does with that, for the error.
+
+    Raises
+    ------
+    InputError
+        The biggest one does not fit.
+    """
     available = available_bytes()
     if available is None:
         return jobs
+    what, need = max(needs, key=lambda pair: pair[1])
     if need > available:
         msg = (
-            f"module {name!r} ({characters} characters) needs about {need // MIB} MiB to synthesise, and "
+            f"{what} needs about {need // MIB} MiB to {purpose}, and "
             f"{available // MIB} MiB of memory are available; free some memory, or use more pipeline stages"
         )
         raise InputError(msg)
     total, fitting = 0, 0
-    for characters in sorted((size for _, size in sizes), reverse=True)[:jobs]:
-        total += estimated_bytes(characters)
+    for each in sorted((need for _, need in needs), reverse=True)[:jobs]:
+        total += each
         fitting += total <= available
     return max(1, fitting)
