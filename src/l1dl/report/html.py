@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from l1dl.report import format as formats
 from l1dl.report.build import LOGITS
+from l1dl.report.costs import HEADERS, cost_rows
 from l1dl.report.figures import MINUS
 from l1dl.report.judge import MEANINGS, comparison_title
 from l1dl.report.physics import MODELS
@@ -112,6 +113,8 @@ def render_html(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
         model_titles={"float": "float", "quantised": "quantised (Keras)", "rtl": "RTL"},
         budget_titles=BUDGET_TITLES,
         marks=_MARKS,
+        cost_headers=HEADERS,
+        cost_rows=cost_rows(report["costs"]),
         vectors=sum(report["cosim"]["vectors"].values()),
     )
 

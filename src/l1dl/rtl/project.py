@@ -13,9 +13,11 @@ from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph, spec_to_json
 from l1dl.ports import Port, Ports
+from l1dl.rtl.cost import layer_estimates, with_ternary_adders
 from l1dl.rtl.estimate import Estimate
 from l1dl.rtl.layout import port_width, register_widths
-from l1dl.rtl.lower import lower
+from l1dl.rtl.lower import trace_layers
+from l1dl.rtl.matrix import MatrixSolver
 from l1dl.rtl.passes import exact_passes
 from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
 from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
@@ -99,8 +101,17 @@ class RtlDesign:
         return emit_vhdl(self.top, self.stages, self.inputs, self.outputs) if self.language == "vhdl" else {}
 
 
-def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  # noqa: B008  frozen
+def build_rtl(
+    graph: FixedGraph,
+    settings: RtlCard = RtlCard(),  # noqa: B008  frozen
+    matrices: MatrixSolver | None = None,
+) -> RtlDesign:
     """Compile a graph into a pipelined design.
+
+    Parameters
+    ----------
+    matrices
+        What has solved the matrices of similar graphs, for speed.
 
     Raises
     ------
@@ -109,16 +120,13 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  #
     InputError
         The card asks for VHDL, and the name of the graph is not allowed there.
     """
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
-
     if settings.language == "vhdl":
         check_vhdl_name(graph.name)
-    lowered = lower(graph)
-    if all(interval.min == interval.max for interval in lowered.out_qint):
+    traced = trace_layers(graph, matrices)
+    if all(interval.min == interval.max for interval in traced.program.out_qint):
         msg = f"no output of {graph.name!r} depends on its inputs; there is nothing to build"
         raise UnsupportedError(msg)
-    # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
-    program = add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
+    program = with_ternary_adders(traced.program)
     stages = split_stages(program, stage_delay(settings))
     from importlib.metadata import version
 
@@ -130,7 +138,9 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard()) -> RtlDesign:  #
         inputs=graph.input_ports,
         outputs=graph.output_ports,
         clock_period_ns=settings.clock_period_ns,
-        estimate=Estimate(float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})"),
+        estimate=Estimate(
+            float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})", layer_estimates(traced)
+        ),
         stage_delay_ns=tuple(_delays(stages)),
         language=settings.language,
     )
