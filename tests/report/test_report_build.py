@@ -14,6 +14,7 @@ from l1dl.cosim.result import SelfTest, StreamCheck
 from l1dl.emulate.compare import Agreement, Difference
 from l1dl.errors import InputError
 from l1dl.report import LayerAgreement, Physics, ReportInputs, build_report, render_html, summary_rows
+from l1dl.report.build import to_json
 from l1dl.report.costs import HEADERS, cost_rows
 from l1dl.rtl.estimate import LayerEstimate
 
@@ -89,6 +90,9 @@ def test_the_layers_and_the_rest_add_up_to_the_estimate(inputs: ReportInputs) ->
     costs = build_report(dataclasses.replace(inputs, resources=resources))["costs"]
     assert (costs["lut"], costs["across_layers_lut"]) == (9120.4, pytest.approx(1120.4))
     assert (costs["origin"], costs["reason"]) == (estimate.origin, None)
+    expected = to_json(resources.to_json()["estimate"]["expected"], {})
+    assert expected["lut"]["low"] < expected["lut"]["value"] < expected["lut"]["high"]
+    assert expected["lut"]["networks"] >= 30
     rows = cost_rows(costs)
     assert {len(row) for row in rows} == {len(HEADERS)}
     assert rows[-2][:3] == (
@@ -99,6 +103,10 @@ def test_the_layers_and_the_rest_add_up_to_the_estimate(inputs: ReportInputs) ->
     assert rows[-1][0] == "all"
     page = render_html(build_report(dataclasses.replace(inputs, resources=resources)), {})
     assert "optimised across layers" in page
+    assert "random networks" in page
+    shown = dict(summary_rows(build_report(dataclasses.replace(inputs, resources=resources))))
+    assert "random networks" in shown["before synthesis"]
+    assert "before synthesis" not in dict(summary_rows(report))
 
 
 def test_documentation_names_every_key(inputs: ReportInputs) -> None:

@@ -96,7 +96,11 @@ def render_html(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
         flat=_flat,
     )
     environment.globals.update(
-        with_error=formats.with_error, comparison_title=comparison_title, signed=_signed, nothing=formats.NOTHING
+        with_error=formats.with_error,
+        with_interval=formats.with_interval,
+        comparison_title=comparison_title,
+        signed=_signed,
+        nothing=formats.NOTHING,
     )
     drawn = {name: _figure(name, figure, Markup) for name, figure in figures.items()}
     # Where Keras was compared on what a softmax reads, it is no link of the chain of equal outputs.

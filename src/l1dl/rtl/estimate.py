@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from l1dl.rtl.calibration import Expected, expected
+
 
 @dataclass(frozen=True)
 class LayerEstimate:
@@ -36,6 +38,16 @@ class Estimate:
     origin: str
     layers: tuple[LayerEstimate, ...] = ()
 
+    def expected(self, figure: str) -> Expected | None:
+        """Return what to expect of synthesis, for ``lut`` or ``ff``; None of a streaming design."""
+        return expected(getattr(self, figure), figure) if self.layers else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the estimate of the whole network as it stands in ``report.json``."""
-        return {"lut": self.lut, "ff": self.ff, "origin": self.origin}
+        found = {figure: self.expected(figure) for figure in ("lut", "ff")}
+        return {
+            "lut": self.lut,
+            "ff": self.ff,
+            "origin": self.origin,
+            "expected": {figure: vars(each) for figure, each in found.items() if each is not None} or None,
+        }
