@@ -7,8 +7,9 @@ a GPU), ``cnn`` (CPU time of tracing
 and of the simulator's build for convolutions, one image per clock, for each operation, as ratios to an MLP),
 ``stream`` (the same network as a streaming design: CPU time of its build, images/s of its simulation, as
 ratios to one image per clock), ``estimators`` (LUTs, flip-flops and delays of random networks: what synthesis finds
-in units of what the RTL compiler expects, the content of ``src/l1dl/rtl/calibration.json``; half an hour or more, and it goes
-on where it was interrupted). Machines are noisy: compare the ratios, which come from one run.
+in units of what the RTL compiler estimates; it writes ``runs/estimators/calibration.json``, which is copied to
+``src/l1dl/rtl``; half an hour or more, and it goes on where it was interrupted). Machines are noisy: compare the
+ratios, which come from one run.
 """
 
 from __future__ import annotations
@@ -381,9 +382,12 @@ def stream(images: int = 2000) -> dict[str, Any]:
 
 def estimators() -> dict[str, Any]:
     """Hold the RTL compiler's estimates for random networks against synthesis; called again, it goes on."""
-    from estimators.calibrate import calibrate
+    from estimators.calibrate import calibrate, to_text
 
-    return calibrate(ROOT / "runs" / "estimators")
+    directory = ROOT / "runs" / "estimators"
+    found = calibrate(directory)
+    (directory / "calibration.json").write_text(to_text(found), encoding="utf-8")
+    return found
 
 
 def _random_mlp() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -78,8 +79,6 @@ def calibrate(directory: Path, networks: int = NETWORKS) -> dict[str, Any]:
         "command": "python scripts/benchmark.py --section estimators",
         "alkaid": version("alkaid"),
         "yosys": find_tool("yosys").version,
-        "seconds": round(time.perf_counter() - start),
-        "networks": rows,
         "ratios": {
             name: {**{key: round(value, 4) for key, value in vars(found).items()}, **_coverage(rows, name)}
             for name, found in ratios.items()
@@ -89,7 +88,15 @@ def calibrate(directory: Path, networks: int = NETWORKS) -> dict[str, Any]:
             for kind in ("dense", "cnn", "pruned")
             if any(kind in row["kind"] for row in rows)
         },
+        "networks": rows,
     }
+
+
+def to_text(found: dict[str, Any]) -> str:
+    """Return the measurements as JSON, one network on a line."""
+    head = json.dumps({key: value for key, value in found.items() if key != "networks"}, indent=2)
+    rows = ",\n".join(f"    {json.dumps(row)}" for row in found["networks"])
+    return head.removesuffix("\n}") + f',\n  "networks": [\n{rows}\n  ]\n}}\n'
 
 
 def _coverage(rows: list[dict[str, Any]], figure: str) -> dict[str, float]:

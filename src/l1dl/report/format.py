@@ -26,7 +26,8 @@ def rough(value: float) -> str:
 
 def with_interval(value: float, low: float, high: float) -> str:
     """Return an estimated count with the ends of its interval, e.g. ``29 100 (19 000 to 35 000)``."""
-    return f"{rough(value)} ({rough(low)} to {rough(high)})"
+    middle, *ends = (rough(each) for each in (value, low, high))
+    return middle if ends == [middle, middle] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 def number(value: float | None, digits: int = 4) -> str:
