@@ -369,7 +369,12 @@ def test_measures_of_a_card_can_be_set_but_for_single_layers_pruned() -> None:
     graph = mlp(16, 64, 32, 32, 5)
     measures = all_measures(layers_of(graph), {}, card, 5.0, clock=True)
     without = [measure.text for measure in measures if measure.settings is None]
-    assert without == [f"{name}: 25 % of the weights zero" for name in weighted_layers(card)]
+    assert [text.split(":")[0] for text in without] == list(weighted_layers(card))
+    assert all(text.endswith("% of the weights zero") for text in without)
+    # Where many weights are zero, a single layer loses a quarter of the others.
+    sparse = changed(graph, one("dense_1", sparsity=0.6))
+    pruned = all_measures(layers_of(sparse), {}, None, 5.0, clock=False)
+    assert "dense_1: 70 % of the weights zero" in [measure.text for measure in pruned]
     for measure in measures:
         if measure.settings is not None:
             load_card(MODELS / "jet_mlp", measure.settings)
@@ -380,6 +385,15 @@ def test_measures_of_a_card_can_be_set_but_for_single_layers_pruned() -> None:
     assert a.excludes(named["all: weights 1 bit less"])
     assert not a.excludes(named["dense_0: activations 6 → 5 bits"])
     assert a.excludes(named["without dense_0"])
+
+
+def test_a_network_without_weights_has_no_measures_but_the_clock() -> None:
+    relu = Activation("relu", ("x",), (4,), RELU, Function.RELU)
+    graph = FixedGraph("net", (Input("x", (), (4,), X), relu), ("relu",), "test 1")
+    found = fit(subject(graph), Limits(lut=0.5))
+    assert all(not each.measure.layers for each in found.tried)
+    assert found.suggestion is not None
+    assert not found.suggestion.enough
 
 
 def test_plans_join_to_the_further_of_both() -> None:

@@ -99,7 +99,7 @@ def _print(done: Fit, subject: Subject) -> None:
         if found is None:
             rows.append((title, number(each.limit, 6), NOTHING, "unknown"))
         else:
-            state = f"BROKEN by {number(each.excess)}" if each.broken else "kept"
+            state = f"BROKEN by {_rounded(each.excess)}" if each.broken else "kept"
             rows.append((title, number(each.limit, 6), _figure(found), state))
             origins.append(f"{title}: {found.origin}")
         origins += [f"{title}: {each.remark}"] if each.remark else []
@@ -170,6 +170,12 @@ def _print_suggestion(found: Suggestion, subject: Subject) -> None:
         words = ["l1dl", "run", str(subject.card_path)]
         words += [word for change in (*subject.changes, *found.settings) for word in ("--set", change)]
         show(shlex.join(words))
+
+
+def _rounded(value: float | None) -> str:
+    from l1dl.report.format import count, number
+
+    return number(value) if value is None or value < 100 else count(value)
 
 
 def _figure(found: Figure) -> str:

@@ -64,7 +64,7 @@ def all_measures(
     """
     biggest = sorted(layers, key=lambda layer: -costs.get(layer.name, 0.0))[:PER_LAYER]
     single = [layer for layer in layers if layer in biggest]
-    found = [*_of_layers(single, layers), *_of_all(layers, card)]
+    found = [*_of_layers(single, layers), *(_of_all(layers, card) if layers else ())]
     if clock:
         found += _of_clock(clock_period_ns)
     return [
@@ -86,8 +86,9 @@ def _of_layers(single: Sequence[Layer], layers: Sequence[Layer]) -> _Found:
         if layer.activation_bits is not None and _may_drop(layer, 1):
             text = f"{layer.name}: activations {layer.activation_bits} → {layer.activation_bits - 1} bits"
             yield text, "activation bits", Plan(((layer.name, Change(activation_bits=1)),))
-        text = f"{layer.name}: 25 % of the weights zero"
-        yield text, "sparsity", Plan(((layer.name, Change(sparsity=0.25)),))
+        sparsity = round(layer.sparsity + 0.25 * (1 - layer.sparsity), 2)
+        text = f"{layer.name}: {100 * sparsity:.0f} % of the weights zero"
+        yield text, "sparsity", Plan(((layer.name, Change(sparsity=sparsity)),))
         units = layer.units - layer.units // 4
         if layer is not layers[-1] and units < layer.units:
             text = f"{layer.name}: {layer.units} → {units} units"

@@ -102,6 +102,8 @@ class Layer:
         Widths of the types; None without an activation.
     activation_fraction
         Fractional bits of the activation.
+    sparsity
+        Share of the weights that are zero.
     follower
         The layer that alone reads the activation, and that fits the layer's input, so that the layer can be taken out;
         None where there is none.
@@ -113,6 +115,7 @@ class Layer:
     weight_bits: int
     activation_bits: int | None
     activation_fraction: int
+    sparsity: float
     follower: str | None
 
 
@@ -143,6 +146,7 @@ def layers_of(graph: FixedGraph) -> tuple[Layer, ...]:
                 node.weight_spec.width,
                 activation.result.width if activation else None,
                 activation.result.fraction if activation else 0,
+                float(np.mean(node.weight == 0)),
                 follower.name if follower and plain else None,
             )
         )
