@@ -6,7 +6,10 @@ hls4ml's own ``predict``, and the share of NumPy's matrix product that the faste
 a GPU), ``cnn`` (CPU time of tracing
 and of the simulator's build for convolutions, one image per clock, for each operation, as ratios to an MLP),
 ``stream`` (the same network as a streaming design: CPU time of its build, images/s of its simulation, as
-ratios to one image per clock). Machines are noisy: compare the ratios, which come from one run.
+ratios to one image per clock), ``estimators`` (LUTs, flip-flops and delays of random networks: what synthesis finds
+in units of what the RTL compiler estimates; it writes ``runs/estimators/calibration.json``, which is copied to
+``src/l1dl/rtl``; half an hour or more, and it goes on where it was interrupted). Machines are noisy: compare the
+ratios, which come from one run.
 """
 
 from __future__ import annotations
@@ -377,6 +380,16 @@ def stream(images: int = 2000) -> dict[str, Any]:
     }
 
 
+def estimators() -> dict[str, Any]:
+    """Hold the RTL compiler's estimates for random networks against synthesis; called again, it goes on."""
+    from estimators.calibrate import calibrate, to_text
+
+    directory = ROOT / "runs" / "estimators"
+    found = calibrate(directory)
+    (directory / "calibration.json").write_text(to_text(found), encoding="utf-8")
+    return found
+
+
 def _random_mlp() -> Any:
     from l1dl.models.backend import import_keras, import_qkeras
 
@@ -473,6 +486,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "gpu": gpu,
     "cnn": cnn,
     "stream": stream,
+    "estimators": estimators,
 }
 
 

@@ -441,7 +441,9 @@ def load_card(path: Path, changes: Sequence[str] = ()) -> ModelCard:
         msg = f"model card {path} cannot be read: {error}"
         raise InputError(msg) from None
     for change in changes:
-        _merge(content, _read_change(change))
+        values = _read_change(change)
+        _drop_other_layers(content, values)
+        _merge(content, values)
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:
@@ -461,6 +463,15 @@ def _read_change(change: str) -> dict[str, typing.Any]:
             continue
     msg = f"--set {change!r} is not allowed; give SECTION.KEY=VALUE, e.g. rtl.architecture=stream"
     raise InputError(msg)
+
+
+def _drop_other_layers(content: dict[str, typing.Any], changes: Mapping[str, typing.Any]) -> None:
+    """Drop what the changes stand in place of, ``hidden`` and ``layers`` of a model: a card has one of them."""
+    given, model = changes.get("model"), content.get("model")
+    if isinstance(given, dict) and isinstance(model, dict):
+        for name, other in (("hidden", "layers"), ("layers", "hidden")):
+            if name in given and other not in given:
+                model.pop(other, None)
 
 
 def _merge(content: dict[str, typing.Any], changes: Mapping[str, typing.Any]) -> None:

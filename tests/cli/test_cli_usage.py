@@ -16,7 +16,7 @@ from l1dl.cli.app import invoke
 
 COMMANDS = (
     ("run",), ("deploy",), ("train",), ("convert",), ("emulate",), ("rtl",), ("cosim",), ("synth",), ("report",),
-    ("build",), ("seu",), ("place",), ("doctor",),
+    ("build",), ("seu",), ("place",), ("fit",), ("doctor",),
     ("data", "jets"), ("data", "images"), ("data", "check"), ("data", "fetch-openml"),
 )  # fmt: skip
 
@@ -113,6 +113,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["data", "check", "nothing.npz"], ["file not found: nothing.npz"]),
         (["data", "fetch-openml", "x.csv"], ["'x.csv'", ".npz"]),
         (["run", "nowhere"], ["model card not found: nowhere"]),
+        (["fit", "nowhere"], ["nowhere is neither a model card nor a run directory"]),
+        (["fit", "x", "--max-latency", "5 s"], ["--max-latency '5 s' has the unit 's'", "100ns"]),
+        (["fit", "x", "--max-lut", "many"], ["--max-lut 'many'", "20k"]),
+        (["fit", "x", "--max-auc-loss", "3"], ["--max-auc-loss 3", "between 0 and 1"]),
     ],
 )
 def test_bad_usage_is_one_line(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

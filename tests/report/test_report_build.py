@@ -13,14 +13,17 @@ from l1dl.card import BudgetCard
 from l1dl.cosim.result import SelfTest, StreamCheck
 from l1dl.emulate.compare import Agreement, Difference
 from l1dl.errors import InputError
-from l1dl.report import LayerAgreement, Physics, ReportInputs, build_report, summary_rows
+from l1dl.report import LayerAgreement, Physics, ReportInputs, build_report, render_html, summary_rows
+from l1dl.report.build import to_json
+from l1dl.report.costs import HEADERS, cost_rows
+from l1dl.rtl.estimate import LayerEstimate
 
 Maker = Callable[..., ReportInputs]
 
 KEYS = {
     "schema", "model", "agreement", "layers", "physics", "latency", "resources", "timing", "budget", "verdict", "cosim",
     "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures", "clocks", "upsets",
-    "placement",
+    "placement", "costs",
     "timings_s", "versions", "digests", "commands", "missing",
 }  # fmt: skip
 
@@ -74,12 +77,46 @@ def test_the_slowest_stage_stands_against_the_clock(inputs: ReportInputs) -> Non
     assert found["reason"].startswith("the logic of queues, windows and multipliers")
 
 
+def test_the_layers_and_the_rest_add_up_to_the_estimate(inputs: ReportInputs) -> None:
+    report = build_report(inputs)
+    costs = report["costs"]
+    assert costs["reason"] == "there is no estimate by layer"
+    assert costs["across_layers_lut"] is None
+    assert [layer["name"] for layer in costs["layers"]] == [node.name for node in inputs.graph.nodes[1:]]
+    assert costs["ebops"] == sum(layer["ebops"] for layer in costs["layers"]) > 10_000
+    assert inputs.resources.estimate is not None
+    parts = tuple(LayerEstimate(node.name, 1000.0) for node in inputs.graph.nodes[1:])
+    estimate = dataclasses.replace(inputs.resources.estimate, layers=parts)
+    resources = dataclasses.replace(inputs.resources, estimate=estimate)
+    costs = build_report(dataclasses.replace(inputs, resources=resources))["costs"]
+    assert (costs["lut"], costs["across_layers_lut"]) == (9120.4, pytest.approx(1120.4))
+    assert (costs["origin"], costs["reason"]) == (estimate.origin, None)
+    expected = to_json(resources.to_json()["estimate"]["expected"], {})
+    assert expected["lut"]["low"] < expected["lut"]["value"] < expected["lut"]["high"]
+    assert expected["lut"]["networks"] >= 30
+    rows = cost_rows(costs)
+    assert {len(row) for row in rows} == {len(HEADERS)}
+    assert rows[-2][:3] == (
+        "optimised across layers",
+        "1\N{NARROW NO-BREAK SPACE}120",
+        "12.3\N{NARROW NO-BREAK SPACE}%",
+    )
+    assert rows[-1][0] == "all"
+    page = render_html(build_report(dataclasses.replace(inputs, resources=resources)), {})
+    assert "optimised across layers" in page
+    assert "random networks" in page
+    shown = dict(summary_rows(build_report(dataclasses.replace(inputs, resources=resources))))
+    assert "random networks" in shown["before synthesis"]
+    assert "before synthesis" not in dict(summary_rows(report))
+
+
 def test_documentation_names_every_key(inputs: ReportInputs) -> None:
     text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
     report = build_report(inputs)
-    sections = ("model", "agreement", "latency", "resources", "timing", "verdict", "cosim", "physics")
+    sections = ("model", "agreement", "costs", "latency", "resources", "timing", "verdict", "cosim", "physics")
     keys = {*report, *(key for section in sections for key in report[section])}
     keys |= {key for section in ("layers", "profiles", "budget") for key in report[section][0]}
+    keys |= set(report["costs"]["layers"][0])
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 

@@ -235,3 +235,14 @@ def test_values_in_place_of_the_cards(write):
 def test_architectures_that_do_not_fit(write, change, text):
     with pytest.raises(InputError, match=text):
         load_card(write(CARD), [change])
+
+
+def test_changed_layers_take_the_place_of_hidden_and_the_other_way_round(write):
+    path = write(CARD)
+    layers = 'model.layers=[{kind = "dense", units = 5, weight = {bits = 4}}]'
+    card = load_card(path, [layers])
+    assert card.model.hidden is None
+    assert [layer.units for layer in card.model.layers] == [5]
+    assert load_card(path, [layers, "model.hidden=[7, 6]"]).model.hidden == [7, 6]
+    with pytest.raises(InputError, match="both are given"):
+        load_card(path, ['model={hidden = [3], layers = [{kind = "dense", units = 5}]}'])

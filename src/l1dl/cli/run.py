@@ -74,9 +74,13 @@ def execute(command: str, card: Path, out: Path | None, hls: Path | None, **opti
 def summarise(outcome: Outcome) -> int:
     """Print the summary if the report was made; return the exit code."""
     from l1dl.cli.console import print_table, show
+    from l1dl.report.costs import HEADERS, cost_rows
     from l1dl.report.write import summary_rows
 
     if outcome.report is not None:
+        costs = outcome.report["costs"]
+        if costs["reason"] is None:
+            print_table(f"LUT by layer, {costs['origin']}", cost_rows(costs), HEADERS)
         print_table(outcome.report["model"]["name"], summary_rows(outcome.report))
         show(f"report: {outcome.page}")
     return 0 if outcome.good else 1

@@ -29,7 +29,7 @@ from l1dl.report.clocks import ClockPoint, csv_text
 from l1dl.report.figures import clocks_figure
 from l1dl.report.style import style
 from l1dl.rtl.delays import speed_grade
-from l1dl.rtl.project import RtlDesign, compile_program, cut_program
+from l1dl.rtl.project import RtlDesign, compile_graph, cut
 from l1dl.tools import run_parallel
 
 FILE = "clocks/clocks.json"
@@ -189,8 +189,8 @@ class _Pipeliner:
     """Fills the stages of one network, one after the other, as far as a clock allows."""
 
     def __init__(self, graph: FixedGraph, settings: RtlCard, part: str, cache: Path) -> None:
-        self._graph, self._settings, self._grade, self._cache = graph, settings, speed_grade(part), cache
-        self._program = compile_program(graph)
+        self._settings, self._grade, self._cache = settings, speed_grade(part), cache
+        self._compiled = compile_graph(graph)
         self._compiling = threading.Lock()
 
     def fill(self, period_ns: float, say: Say) -> tuple[RtlDesign, tuple[float, ...]]:
@@ -234,7 +234,7 @@ class _Pipeliner:
         """Return the pipeline with these limits."""
         changed = self._settings.model_copy(update={"clock_period_ns": period_ns, "stage_delay_ns": list(limits)})
         with self._compiling:  # the compiler is corrected while it works, for all threads
-            return cut_program(self._graph, self._program, changed, grade=self._grade)
+            return cut(self._compiled, changed, grade=self._grade)
 
     def _delay(self, design: RtlDesign, stage: int) -> float:
         """Return the delay of the netlist of one stage, in ns."""

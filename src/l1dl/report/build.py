@@ -17,6 +17,7 @@ from l1dl.emulate.profile import QUANTILES, LayerProfile
 from l1dl.errors import InputError, did_you_mean
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Affine, Dense, Node
+from l1dl.report.costs import costs_section
 from l1dl.report.inputs import LayerAgreement, ReportInputs
 from l1dl.report.judge import budget_section, verdict_section
 from l1dl.report.physics import evaluate, physics_section
@@ -56,6 +57,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "softmax": [vars(softmax) for softmax in inputs.softmax],
         "latency": _latency(inputs),
         "resources": inputs.resources.to_json(),
+        "costs": costs_section(inputs),
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
         "clocks": [{**vars(point), "slack_ns": point.slack_ns} for point in inputs.clocks],

@@ -17,6 +17,19 @@ def count(value: float | None) -> str:
     return f"{round(value):,}".replace(",", NARROW)
 
 
+def rough(value: float) -> str:
+    """Return a count to three significant digits, e.g. ``29 100``."""
+    if not value:
+        return "0"
+    return count(round(value, 2 - math.floor(math.log10(abs(value)))))
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return an estimated count with the ends of its interval, e.g. ``29 100 (19 000 to 35 000)``."""
+    middle, *ends = (rough(each) for each in (value, low, high))
+    return middle if ends == [middle, middle] else f"{middle} ({ends[0]} to {ends[1]})"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number with so many significant digits, without exponent where that stays short."""
     if value is None:

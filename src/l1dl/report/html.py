@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from l1dl.report import format as formats
 from l1dl.report.build import LOGITS
+from l1dl.report.costs import HEADERS, cost_rows
 from l1dl.report.figures import MINUS
 from l1dl.report.judge import MEANINGS, comparison_title
 from l1dl.report.physics import MODELS
@@ -104,7 +105,11 @@ def render_html(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
         flat=_flat,
     )
     environment.globals.update(
-        with_error=formats.with_error, comparison_title=comparison_title, signed=_signed, nothing=formats.NOTHING
+        with_error=formats.with_error,
+        with_interval=formats.with_interval,
+        comparison_title=comparison_title,
+        signed=_signed,
+        nothing=formats.NOTHING,
     )
     drawn = {name: _figure(name, figure, Markup) for name, figure in figures.items()}
     # Where Keras was compared on what a softmax reads, it is no link of the chain of equal outputs.
@@ -121,6 +126,8 @@ def render_html(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
         model_titles={"float": "float", "quantised": "quantised (Keras)", "rtl": "RTL"},
         budget_titles=BUDGET_TITLES,
         marks=_MARKS,
+        cost_headers=HEADERS,
+        cost_rows=cost_rows(report["costs"]),
         vectors=sum(report["cosim"]["vectors"].values()),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from l1dl.artifacts import write_json, write_text
 from l1dl.report.build import build_report
 from l1dl.report.figures import all_figures
-from l1dl.report.format import count, share, with_error
+from l1dl.report.format import NARROW, count, share, with_error, with_interval
 from l1dl.report.html import render_html
 from l1dl.report.inputs import ReportInputs
 from l1dl.report.judge import comparison_title
@@ -62,6 +62,13 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     figures = ", ".join(f"{count(resources[key])} {key.upper()}" for key in ("lut", "ff", "dsp", "bram"))
     rows.append(("resources", f"{figures}{_because(resources['reason'])}"))
     rows.append(("", resources["origin"]))
+    expected = (resources["estimate"] or {}).get("expected")
+    if expected:
+        figures = ", ".join(
+            f"{with_interval(each['value'], each['low'], each['high'])} {name.upper()}"
+            for name, each in expected.items()
+        )
+        rows.append(("before synthesis", f"{figures}; 95{NARROW}% of {expected['lut']['networks']} random networks"))
     timing = report["timing"]
     if timing["delay_ns"] is not None:
         slack = f"slack {timing['slack_ns']:+.2f} ns at {latency['clock_period_ns']:g} ns"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Input
 from l1dl.rtl.lowerings import Lowering, Signals, lower_node
-from l1dl.rtl.passes import exact_passes, optimise
+from l1dl.rtl.matrix import MatrixSolver
+from l1dl.rtl.passes import exact_passes, optimise, simplify
 from l1dl.rtl.signals import Signal, code_range, hardware, is_constant
 
 
@@ -39,22 +41,75 @@ def lower(graph: FixedGraph, outputs: tuple[str, ...] | None = None) -> Any:
     UnsupportedError
         A value has more bits than the RTL compiler handles.
     """
-    from alkaid.trace import trace
+    with exact_passes(), _no_collection():
+        return _program(graph, lower_nodes(graph, _all_inputs(graph)), outputs or graph.outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A network as a program, and the program that `l1dl.rtl.cost` reads.
+
+    Attributes
+    ----------
+    program
+        What `lower` returns.
+    every
+        The same with one round of the optimiser; its outputs are the results of all nodes.
+    nodes
+        Name and number of values of each node that is no input, in the order of the outputs of `every`.
+    """
+
+    program: Any
+    every: Any
+    nodes: tuple[tuple[str, int], ...]
+
+
+def trace_layers(graph: FixedGraph, matrices: MatrixSolver | None = None) -> Traced:
+    """Trace a graph as `lower` does, and remember which signals are the results of which node.
+
+    Parameters
+    ----------
+    matrices
+        What has solved the matrices of similar graphs; those that are equal are not solved again.
+
+    Raises
+    ------
+    UnsupportedError
+        A value has more bits than the RTL compiler handles.
+    """
+    from alkaid.trace.passes import add_surrogate
 
     with exact_passes(), _no_collection():
-        results = lower_nodes(graph, [_inputs(node) for node in graph.inputs])
-        first = np.concatenate([results[node.name].ravel() for node in graph.inputs])
-        last = np.concatenate([results[name].ravel() for name in outputs or graph.outputs])
-        return optimise(trace(list(first), list(last), optimize=False))
+        results = lower_nodes(graph, _all_inputs(graph), matrices)
+        names = [node.name for node in graph.nodes if not isinstance(node, Input)]
+        every = add_surrogate(simplify(_trace(graph, results, names)))
+        program = _program(graph, results, graph.outputs)
+    return Traced(program, every, tuple((name, graph[name].size) for name in names))
 
 
-def lower_nodes(graph: FixedGraph, inputs: Sequence[Signals]) -> dict[str, Signals]:
+def _program(graph: FixedGraph, results: Mapping[str, Signals], outputs: Sequence[str]) -> Any:
+    return optimise(_trace(graph, results, outputs))
+
+
+def _trace(graph: FixedGraph, results: Mapping[str, Signals], outputs: Sequence[str]) -> Any:
+    from alkaid.trace import trace
+
+    first = np.concatenate([results[node.name].ravel() for node in graph.inputs])
+    last = np.concatenate([results[name].ravel() for name in outputs])
+    return trace(list(first), list(last), optimize=False)
+
+
+def lower_nodes(
+    graph: FixedGraph, inputs: Sequence[Signals], matrices: MatrixSolver | None = None
+) -> dict[str, Signals]:
     """Replay a graph on signals; return the signals of every node.
 
     Parameters
     ----------
     inputs
         For each input of the graph the signals of its values, which have the type of the input.
+    matrices
+        What has solved the matrices of similar graphs.
 
     Raises
     ------
@@ -62,7 +117,7 @@ def lower_nodes(graph: FixedGraph, inputs: Sequence[Signals]) -> dict[str, Signa
         A value has more bits than the RTL compiler handles.
     """
     check_graph(graph)
-    lowering = Lowering()
+    lowering = Lowering(matrices)
     seen: set[Any] = set()
     results = {node.name: signals for node, signals in zip(graph.inputs, inputs, strict=True)}
     for node in graph.nodes:
@@ -88,6 +143,10 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _all_inputs(graph: FixedGraph) -> list[Signals]:
+    return [_inputs(node) for node in graph.inputs]
 
 
 def _inputs(node: Input) -> Signals:

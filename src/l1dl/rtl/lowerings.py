@@ -57,8 +57,8 @@ Signals = npt.NDArray[Any]
 class Lowering:
     """What is kept while a graph is lowered, so that nothing is made twice."""
 
-    def __init__(self) -> None:
-        self.matrices = MatrixSolver()
+    def __init__(self, matrices: MatrixSolver | None = None) -> None:
+        self.matrices = MatrixSolver() if matrices is None else matrices
         self._converted: dict[Any, Signal] = {}
 
     def convert(self, x: Signal, spec: FixedSpec) -> Signal:

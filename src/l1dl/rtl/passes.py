@@ -36,6 +36,13 @@ def lowest_bit(value: float) -> int:
     return exponent - 54 + (whole & -whole).bit_length()
 
 
+def simplify(program: Any) -> Any:
+    """Join what is equal in a program, and drop what has no effect, once."""
+    from alkaid.trace import passes
+
+    return passes._fast_optimize(program, keep_dead_inputs=True)
+
+
 def optimise(program: Any) -> Any:
     """Simplify a program until nothing changes any more.
 
@@ -44,10 +51,8 @@ def optimise(program: Any) -> Any:
     from alkaid.trace import passes
 
     for _ in range(_ROUNDS):
-        program = passes._fast_optimize(program, keep_dead_inputs=True)
-        before = passes.canonical_sort(program)
-        program = passes._fast_optimize(passes._retrace(before), keep_dead_inputs=True)
-        program = passes.canonical_sort(program)
+        before = passes.canonical_sort(simplify(program))
+        program = passes.canonical_sort(simplify(passes._retrace(before)))
         if program == before:
             break
     program = passes.canonical_sort(passes.add_surrogate(program))

@@ -12,10 +12,12 @@ from l1dl.card import RtlCard
 from l1dl.errors import UnsupportedError
 from l1dl.graph import FixedGraph, spec_to_json
 from l1dl.ports import Port, Ports
+from l1dl.rtl.cost import layer_estimates, with_ternary_adders
 from l1dl.rtl.delays import GRADES
-from l1dl.rtl.estimate import Estimate
+from l1dl.rtl.estimate import Estimate, LayerEstimate
 from l1dl.rtl.layout import port_width, register_widths
-from l1dl.rtl.lower import lower
+from l1dl.rtl.lower import trace_layers
+from l1dl.rtl.matrix import MatrixSolver
 from l1dl.rtl.pipeline import schedule, split_stages
 from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
 from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
@@ -99,13 +101,21 @@ class RtlDesign:
         return emit_vhdl(self.top, self.stages, self.inputs, self.outputs) if self.language == "vhdl" else {}
 
 
-def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard(), *, grade: int = 2) -> RtlDesign:  # noqa: B008  frozen
+def build_rtl(
+    graph: FixedGraph,
+    settings: RtlCard = RtlCard(),  # noqa: B008  frozen
+    *,
+    grade: int = 2,
+    matrices: MatrixSolver | None = None,
+) -> RtlDesign:
     """Compile a graph into a pipelined design.
 
     Parameters
     ----------
     grade
         Speed grade of the part, for the estimated delays of the stages.
+    matrices
+        What has solved the matrices of similar graphs, for speed.
 
     Raises
     ------
@@ -116,40 +126,57 @@ def build_rtl(graph: FixedGraph, settings: RtlCard = RtlCard(), *, grade: int = 
     """
     if settings.language == "vhdl":
         check_vhdl_name(graph.name)
-    return cut_program(graph, compile_program(graph), settings, grade=grade)
+    return cut(compile_graph(graph, matrices), settings, grade=grade)
 
 
-def compile_program(graph: FixedGraph) -> Any:
-    """Compile a graph into one combinational program, an ``alkaid.types.CombLogic`` with costs.
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A graph as one combinational program.
+
+    Attributes
+    ----------
+    program
+        An ``alkaid.types.CombLogic`` with costs.
+    layers
+        The compiler's estimate for each layer.
+    """
+
+    graph: FixedGraph
+    program: Any
+    layers: tuple[LayerEstimate, ...]
+
+
+def compile_graph(graph: FixedGraph, matrices: MatrixSolver | None = None) -> Compiled:
+    """Compile a graph into one combinational program.
+
+    Parameters
+    ----------
+    matrices
+        What has solved the matrices of similar graphs, for speed.
 
     Raises
     ------
     UnsupportedError
         The graph has something that has no RTL.
     """
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
-
-    lowered = lower(graph)
-    if all(interval.min == interval.max for interval in lowered.out_qint):
+    traced = trace_layers(graph, matrices)
+    if all(interval.min == interval.max for interval in traced.program.out_qint):
         msg = f"no output of {graph.name!r} depends on its inputs; there is nothing to build"
         raise UnsupportedError(msg)
-    # Ternary adders (one carry chain for three operands) are what UltraScale+ slices offer.
-    return add_surrogate(dead_code_elimin(fuse_ternary_adders(lowered), keep_dead_inputs=True), _skip_op8_cost=True)
+    return Compiled(graph, with_ternary_adders(traced.program), layer_estimates(traced))
 
 
-def cut_program(graph: FixedGraph, program: Any, settings: RtlCard, *, grade: int) -> RtlDesign:
-    """Cut the compiled program of a graph into stages.
+def cut(compiled: Compiled, settings: RtlCard, *, grade: int) -> RtlDesign:
+    """Cut the program of a graph into stages.
 
     Parameters
     ----------
-    program
-        What `compile_program` makes of the graph.
     grade
         Speed grade of the part.
     """
     from importlib.metadata import version
 
-    limit = stage_delay(settings)
+    graph, program, limit = compiled.graph, compiled.program, stage_delay(settings)
     plan = schedule(
         program,
         [each / GRADES[grade] for each in limit] if isinstance(limit, tuple) else limit / GRADES[grade],
@@ -163,7 +190,7 @@ def cut_program(graph: FixedGraph, program: Any, settings: RtlCard, *, grade: in
         inputs=graph.input_ports,
         outputs=graph.output_ports,
         clock_period_ns=settings.clock_period_ns,
-        estimate=Estimate(float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})"),
+        estimate=Estimate(float(program.cost), flip_flops, f"estimated (alkaid {version('alkaid')})", compiled.layers),
         stage_delay_ns=tuple(GRADES[grade] * delay for delay in plan.delay_ns),
         language=settings.language,
     )

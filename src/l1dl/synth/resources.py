@@ -82,6 +82,6 @@ class Resources:
             "origin": self.origin,
             "reason": self.reason or None,
             "stages": [vars(stage) for stage in self.stages],
-            "estimate": vars(self.estimate) if self.estimate else None,
+            "estimate": self.estimate.to_json() if self.estimate else None,
             "delay_origin": self.delay_origin,
         }

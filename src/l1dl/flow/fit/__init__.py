@@ -1,0 +1,1 @@
+"""Which limits a model breaks, and what would help: changes of its network, each put to the RTL compiler."""
