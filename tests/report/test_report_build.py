@@ -22,7 +22,7 @@ Maker = Callable[..., ReportInputs]
 
 KEYS = {
     "schema", "model", "agreement", "layers", "physics", "latency", "resources", "timing", "budget", "verdict", "cosim",
-    "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures", "clocks", "upsets",
+    "profiles", "training", "history", "notes", "float_loss", "softmax", "architectures", "clocks", "vendor", "upsets",
     "placement", "costs",
     "timings_s", "versions", "digests", "commands", "missing",
 }  # fmt: skip

@@ -16,6 +16,9 @@ from l1dl.errors import StorageError
 from l1dl.report import ReportInputs, build_report, render_html, summary_rows, write_report
 from l1dl.report.figures import all_figures
 from l1dl.report.format import count, duration, number, share, with_error
+from l1dl.synth.resources import Resources
+from l1dl.synth.timing import timing_of
+from l1dl.vendor.result import BuildResult, State, StepResult
 
 Maker = Callable[..., ReportInputs]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -160,3 +163,19 @@ def test_formats() -> None:
     assert [duration(value) for value in (0.123, 59.9, 125, 7330)] == [
         "0.12\u202fs", "59.9\u202fs", "2\u202fmin 5\u202fs", "2\u202fh 2\u202fmin",
     ]  # fmt: skip
+
+
+def test_vendor_figures_stand_beside_those_of_yosys(make_inputs):
+    origin = "implemented (Vivado 2023.2)"
+    resources, timing = Resources(43_210, 8_765, 0, None, origin, "no row"), timing_of(5.0, 0.412, origin)
+    implement = StepResult("implement", State.FINISHED, resources=resources, timing=timing)
+    build = BuildResult("vivado", "net", "xcvu13p", 5.0, "0" * 64, True, (implement,))
+    inputs = make_inputs(builds=(build,))
+    report = build_report(inputs)
+    assert report["vendor"][0]["columns"] == ["implement", "Yosys"]
+    page = render_html(report, {})
+    section = page[page.index('<section id="vendor"') :]
+    for text in ("Vivado: net for xcvu13p at 5 ns, on another machine", "+0.412 ns", "218 MHz", "implement: no row"):
+        assert text in section
+    assert "43,210" in section or "43\N{NARROW NO-BREAK SPACE}210" in section
+    assert 'id="vendor"' not in render_html(build_report(make_inputs()), {})

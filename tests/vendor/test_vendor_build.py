@@ -11,8 +11,10 @@ import pytest
 from support import need_tools
 
 from l1dl.cli.app import invoke
-from l1dl.flow.build import vendor_project
-from l1dl.flow.stages import write_result
+from l1dl.errors import InputError
+from l1dl.flow.build import read_builds, vendor_project
+from l1dl.flow.results import write_result
+from l1dl.report.vendor import to_json
 from l1dl.synth.resources import Resources
 from l1dl.vendor.reports.vitis import read_outputs
 from l1dl.vendor.settings import Vendor
@@ -53,6 +55,26 @@ def test_vivado(run: Path, vendor_tools: Path, capsys: pytest.CaptureFixture[str
     assert figures["slack"] == ["", "+0.412 ns", ""]
     assert rows(shown)[0] == ["", "synth", "implement", "Yosys"]
     assert (run / "build/vivado/project/logs/implement.log").read_text() == "INFO: vivado runs implement\n"
+
+
+def test_the_report_shows_figures_of_this_firmware_only(run: Path, vendor_tools: Path) -> None:
+    assert read_builds(run) == ()
+    assert build(run) == 0
+    assert build(run, "--part", "xcku115-flva1517-2-e") == 0
+    assert build(run, tool="vitis") == 0
+    vivado, vitis = sorted(read_builds(run), key=lambda each: each.tool != "vivado")
+    assert (vivado.tool, vivado.part, vitis.tool) == ("vivado", "xcku115-flva1517-2-e", "vitis")
+    ours = Resources(812, 335, 0, 0, "synthesised (Yosys 0.70)", "")
+    shown = to_json(vivado, ours)
+    assert shown["columns"] == ["synth", "implement", "Yosys"]
+    assert [row[0] for row in shown["rows"]][-1] == "origin"
+    assert to_json(vitis, ours)["columns"][-1] != "Yosys", "Vitis builds other Verilog"
+    stage = run / "rtl" / "src" / "tiny_stage0.v"
+    stage.write_text(stage.read_text() + "\n")
+    assert [each.tool for each in read_builds(run)] == ["vitis"]
+    (run / "build" / "vitis.json").write_text("{}")
+    with pytest.raises(InputError, match=r"vitis\.json is damaged"):
+        read_builds(run)
 
 
 def test_vitis(run: Path, vendor_tools: Path, capsys: pytest.CaptureFixture[str]) -> None:

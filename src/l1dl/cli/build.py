@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from l1dl.synth.resources import Resources
-    from l1dl.vendor.result import BuildResult, StepResult
+    from l1dl.vendor.result import BuildResult
 
 EXAMPLES = (
     "Examples:  l1dl build runs/jet_mlp --tool vivado   |   "
@@ -96,19 +95,14 @@ def _summarise(result: BuildResult, run: Path) -> int:
     from l1dl.cli.console import print_table, show
     from l1dl.emulate.compare import require
     from l1dl.flow.build import yosys_resources
+    from l1dl.report.vendor import columns, reasons, table
     from l1dl.vendor.result import State
 
-    columns = {step.name: figures for step in result.steps if (figures := _figures(step))}
-    ours = None if result.tool == "vitis" else yosys_resources(run)
-    if columns and ours is not None:
-        columns["Yosys"] = {**_counts(ours), "origin": ours.origin}
-    names = dict.fromkeys(name for figures in columns.values() for name in figures if name != "origin")
-    if columns:
-        rows = [(name, *(figures.get(name, "") for figures in columns.values())) for name in (*names, "origin")]
-        title = f"{result.top} for {result.part} at {result.clock_period_ns:g} ns"
-        print_table(title, rows, ("", *columns))
+    found = columns(result, yosys_resources(run))
+    if found:
+        print_table(f"{result.top} for {result.part} at {result.clock_period_ns:g} ns", table(found), ("", *found))
     for step in result.steps:
-        for reason in _reasons(step):
+        for reason in reasons(step):
             show(f"{step.name}: {reason}", style="yellow")
         if step.agreement is not None:
             wrong, events = step.agreement.mismatches, step.agreement.events
@@ -118,44 +112,3 @@ def _summarise(result: BuildResult, run: Path) -> int:
         if step.agreement is not None:
             require(step.agreement, "The co-simulated Verilog of Vitis is wrong.")
     return 0 if all(step.state is State.FINISHED for step in result.steps) else 3
-
-
-def _figures(step: StepResult) -> dict[str, str]:
-    """Return figure → text of a step; empty without figures."""
-    from l1dl.report.format import NOTHING
-
-    found: dict[str, str] = {}
-    if step.resources is not None:
-        found |= {**_counts(step.resources), "origin": step.resources.origin}
-    if step.timing is not None:
-        slack, fmax = step.timing.slack_ns, step.timing.fmax_mhz
-        found["slack"] = NOTHING if slack is None else f"{slack:+.3f} ns"
-        found["Fmax"] = NOTHING if fmax is None else f"{fmax:.0f} MHz"
-    if step.cycles is not None:
-        found |= {"latency": _range(step.cycles.latency), "interval": _range(step.cycles.interval)}
-        found["origin"] = step.cycles.origin
-    return found
-
-
-def _counts(resources: Resources) -> dict[str, str]:
-    from l1dl.report.format import count
-
-    found = {"LUT": resources.lut, "ALM": resources.alm, "FF": resources.ff, "DSP": resources.dsp,
-             "BRAM": resources.bram}  # fmt: skip
-    if resources.alm is None:
-        del found["ALM"]
-    return {name: count(value) for name, value in found.items()}
-
-
-def _range(pair: tuple[int, int] | None) -> str:
-    from l1dl.report.format import NOTHING
-
-    if pair is None:
-        return NOTHING
-    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]} to {pair[1]}"
-
-
-def _reasons(step: StepResult) -> list[str]:
-    """Return why the step, or a figure of it, is missing; each reason once."""
-    parts = (step.resources, step.timing, step.cycles)
-    return list(dict.fromkeys(filter(None, [step.reason, *(part.reason for part in parts if part is not None)])))

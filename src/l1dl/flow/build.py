@@ -12,7 +12,7 @@ from l1dl.errors import InputError
 from l1dl.fixed import Codes
 from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.job import Paths
-from l1dl.flow.stages import read_result, write_result
+from l1dl.flow.results import read_result, write_result
 from l1dl.graph import FixedGraph
 from l1dl.synth.resources import Resources
 from l1dl.vendor.archive import Read, check_inputs, open_results, write_archive
@@ -135,6 +135,31 @@ def yosys_resources(run: Path) -> Resources | None:
     return read_result(path, Resources) if path.exists() else None
 
 
+def read_builds(run: Path) -> tuple[BuildResult, ...]:
+    """Return what vendor tools found for the firmware as it stands in a run directory; not what is out of date.
+
+    Raises
+    ------
+    InputError
+        A result is damaged.
+    """
+    found = []
+    for vendor in Vendor:
+        path = run / "build" / f"{vendor.value}.json"
+        if path.exists():
+            result = read_result(path, BuildResult)
+            try:
+                inputs = _digest(vendor_project(run, vendor, part=result.part))
+            except InputError:  # the firmware is not there
+                continue
+            found += [result] if result.inputs == inputs else []
+    return tuple(found)
+
+
+def _digest(project: Project) -> str:
+    return digest_json(project.files[DIGESTS])
+
+
 def _finish(project: Project, run: Path, done: tuple[StepResult, ...], read: Read, *, imported: bool) -> BuildResult:
     settings = project.settings
     steps = tuple(
@@ -142,7 +167,7 @@ def _finish(project: Project, run: Path, done: tuple[StepResult, ...], read: Rea
     )
     result = BuildResult(
         settings.vendor.value, settings.top, settings.part, settings.clock_period_ns,
-        digest_json(project.files[DIGESTS]), imported, steps,
+        _digest(project), imported, steps,
     )  # fmt: skip
     write_result(run / "build" / f"{settings.vendor.value}.json", result)
     return result

@@ -15,7 +15,7 @@ from l1dl.errors import InputError
 from l1dl.fixed import Codes
 from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.job import Paths
-from l1dl.flow.stages import read_result
+from l1dl.flow.results import read_result
 from l1dl.ip.core import CoreName, read_core
 from l1dl.ip.package import core_files
 

@@ -14,6 +14,7 @@ from l1dl.flow.place import FILE as PLACEMENT
 from l1dl.flow.seu import FILE as UPSETS
 from l1dl.rtl.delays import speed_grade
 from l1dl.tools import find_tool
+from l1dl.vendor.settings import Vendor
 
 
 def _package_key(*names: str) -> list[str]:
@@ -121,5 +122,6 @@ def synth_key(bench: Bench) -> Any:
 def report_key(bench: Bench) -> Any:
     """Return what the stage ``report`` depends on, as JSON."""
     stages = {name: record.key for name, record in bench.directory.stages().items() if name != "report"}
-    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, CLOCKS, PLACEMENT, UPSETS)]
+    builds = [f"build/{vendor.value}.json" for vendor in Vendor]
+    studies = [digest_path(bench.paths.run / file) for file in (ARCHITECTURES, CLOCKS, PLACEMENT, UPSETS, *builds)]
     return [code_key("metrics", "report"), stages, studies, bench.job.settings.budget.model_dump(), versions()]

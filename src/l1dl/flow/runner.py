@@ -14,7 +14,8 @@ from l1dl.emulate.compare import require
 from l1dl.errors import InputError, MismatchError, did_you_mean
 from l1dl.flow.bench import Bench, changed_by_hand
 from l1dl.flow.job import Job, Paths, Reporter
-from l1dl.flow.stages import EDITABLE, STAGES, Emulation, read_result
+from l1dl.flow.results import read_result
+from l1dl.flow.stages import EDITABLE, STAGES, Emulation
 
 StageListener = Callable[[str, str, float], None]
 """Called with the name of a stage, ``started``, ``finished``, ``up to date`` or a remark, and its time in s."""

@@ -6,12 +6,11 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
-from l1dl.artifacts import digest_json, read_json, write_files, write_json, write_npz
+from l1dl.artifacts import digest_json, write_files, write_json, write_npz
 from l1dl.cosim.cosim import cosimulate, explain_mismatch
 from l1dl.cosim.result import CosimReport
 from l1dl.cosim.stream import cosimulate_stream
@@ -23,10 +22,12 @@ from l1dl.fixed import Values
 from l1dl.flow import keys
 from l1dl.flow.architectures import read_architectures
 from l1dl.flow.bench import Bench, changed_by_hand, versions
+from l1dl.flow.build import read_builds
 from l1dl.flow.clocks import read_clocks
 from l1dl.flow.image_study import study_images
 from l1dl.flow.job import CardJob, Inputs
 from l1dl.flow.place import read_placement
+from l1dl.flow.results import read_result, write_result
 from l1dl.flow.seu import read_upsets
 from l1dl.graph import save_graph
 from l1dl.models.backend import predict_arrays
@@ -42,8 +43,6 @@ from l1dl.synth.design import SynthDesign
 from l1dl.synth.resources import Resources
 from l1dl.synth.yosys import synthesise
 
-T = TypeVar("T")
-
 LAYER_VALUES = 1 << 26
 """Most values of all layers together that are compared with Keras layer by layer."""
 
@@ -55,26 +54,6 @@ class Emulation:
     agreements: tuple[Agreement, ...]
     layers: tuple[LayerAgreement, ...]
     profiles: tuple[LayerProfile, ...]
-
-
-def write_result(path: Path, value: Any) -> None:
-    """Write a result dataclass as JSON."""
-    write_json(path, TypeAdapter(type(value)).dump_python(value, mode="json"))
-
-
-def read_result(path: Path, kind: type[T]) -> T:
-    """Read what `write_result` wrote.
-
-    Raises
-    ------
-    InputError
-        The file is missing or damaged.
-    """
-    try:
-        return TypeAdapter(kind).validate_python(read_json(path))
-    except ValidationError as error:
-        msg = f"{path} is damaged ({error.error_count()} fields); run the stage again with --force"
-        raise InputError(msg) from None
 
 
 def data_stage(bench: Bench) -> list[Path]:
@@ -309,6 +288,7 @@ def report_inputs(bench: Bench) -> ReportInputs:
         float_loss=_float_loss(bench, values),
         softmax=_softmax(bench, values),
         architectures=read_architectures(paths.run, bench.graph),
+        builds=read_builds(paths.run),
         clocks=read_clocks(paths.run, bench.graph, job.settings.rtl, job.settings.hls.part),
         images=study_images(bench, truth, logits),
         upsets=read_upsets(paths, bench.graph),

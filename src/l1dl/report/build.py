@@ -17,6 +17,7 @@ from l1dl.emulate.profile import QUANTILES, LayerProfile
 from l1dl.errors import InputError, did_you_mean
 from l1dl.graph import FixedGraph
 from l1dl.nodes import Affine, Dense, Node
+from l1dl.report import vendor
 from l1dl.report.costs import costs_section
 from l1dl.report.inputs import LayerAgreement, ReportInputs
 from l1dl.report.judge import budget_section, verdict_section
@@ -60,6 +61,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "costs": costs_section(inputs),
         "timing": _timing(inputs),
         "architectures": [vars(architecture) for architecture in inputs.architectures],
+        "vendor": [vendor.to_json(result, inputs.resources) for result in inputs.builds],
         "clocks": [{**vars(point), "slack_ns": point.slack_ns} for point in inputs.clocks],
         "placement": None if inputs.placement is None else asdict(inputs.placement),
         "upsets": None if inputs.upsets is None else asdict(inputs.upsets),

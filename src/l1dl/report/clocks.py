@@ -71,5 +71,5 @@ def csv_text(points: Sequence[ClockPoint]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, [field.name for field in fields(ClockPoint)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
+    writer.writerows({**asdict(point), "stage_delay_ns": " ".join(map(str, point.stage_delay_ns))} for point in points)
     return file.getvalue()

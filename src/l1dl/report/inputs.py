@@ -18,6 +18,7 @@ from l1dl.report.clocks import ClockPoint
 from l1dl.report.placement import PlacementStudy
 from l1dl.report.upsets import UpsetStudy
 from l1dl.synth.resources import Resources
+from l1dl.vendor.result import BuildResult
 
 Scores = npt.NDArray[np.float64]
 
@@ -206,6 +207,8 @@ class ReportInputs:
         What the tables of each final softmax cost; empty where none was kept.
     architectures
         The network in other architectures; empty where they were not compared.
+    builds
+        What vendor tools found; empty where none was run on this firmware.
     clocks
         The network at several clocks; empty where they were not compared.
     images
@@ -235,6 +238,7 @@ class ReportInputs:
     float_loss: tuple[FloatLoss, ...] = field(default=())
     softmax: tuple[SoftmaxAgreement, ...] = field(default=())
     architectures: tuple[Architecture, ...] = field(default=())
+    builds: tuple[BuildResult, ...] = field(default=())
     clocks: tuple[ClockPoint, ...] = field(default=())
     images: ImageStudy | None = None
     upsets: UpsetStudy | None = None

@@ -20,7 +20,8 @@ from l1dl.fixed import Codes
 from l1dl.flow.bench import Bench
 from l1dl.flow.fit.plan import Change, Plan, changed, layers_of
 from l1dl.flow.job import CardJob, Paths
-from l1dl.flow.stages import STAGES, read_result
+from l1dl.flow.results import read_result
+from l1dl.flow.stages import STAGES
 from l1dl.graph import FixedGraph, load_graph
 from l1dl.rtl.delays import speed_grade
 from l1dl.synth.resources import Resources
