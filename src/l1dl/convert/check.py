@@ -12,8 +12,8 @@ from l1dl.convert import hgq2
 from l1dl.convert.activations import is_fused
 from l1dl.convert.prepare import Prepared
 from l1dl.convert.quantisers import Form, quantiser_form, quantiser_spec
-from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.convert.readers.element_types import types_of
+from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec, decode
 from l1dl.graph import FixedGraph

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.convert.quantisers import Form, check_quantiser, quantiser_form, quantiser_spec
 from l1dl.convert import hgq2
+from l1dl.convert.quantisers import Form, check_quantiser, quantiser_form, quantiser_spec
 from l1dl.convert.support import kind_of, where_of
 from l1dl.models.backend import import_keras, import_qkeras
 from l1dl.models.engines import is_hgq

@@ -58,14 +58,18 @@ def import_qkeras() -> Any:
     ToolMissingError
         QKeras is absent, or another package's ``qkeras`` is found in its place.
     """
+    from l1dl.models.engines import check_engine
+
     import_keras()
     try:
         with quiet_stderr():
             import qkeras
     except ImportError as error:
+        check_engine("qkeras")
         msg = f"QKeras cannot be imported ({error}); install it: pip install 'l1dl[qkeras]'"
         raise ToolMissingError(msg) from error
     if not hasattr(qkeras, "QDense"):
+        check_engine("qkeras")
         msg = (
             f"the module qkeras at {qkeras.__file__} is not QKeras; "
             "another package installed it: use a fresh environment and pip install qkeras-v3"

@@ -19,9 +19,7 @@ _ROUNDINGS = ("TRN", "RND", "RND_CONV")
 _Bits = npt.NDArray[np.integer[Any]]
 
 
-def types_of_bits(
-    signs: _Bits, widths: _Bits, integers: _Bits, rounding: Rounding, overflow: Overflow
-) -> ElementTypes:
+def types_of_bits(signs: _Bits, widths: _Bits, integers: _Bits, rounding: Rounding, overflow: Overflow) -> ElementTypes:
     """Return types from arrays of one shape: whether there is a sign, all bits, and integer bits with the sign."""
     return tuple(
         FixedSpec(bool(sign), int(width), int(integer), rounding, overflow) if width > 0 else None
@@ -57,7 +55,7 @@ def element_types(quantiser: Any, shape: tuple[int, ...]) -> ElementTypes:
     )
     widths = signs + whole + fraction
     if widths.size and widths.max() > MAXIMUM_WIDTH:
-        msg = f"{where} has a type of {widths.max()} bits, more than {MAXIMUM_WIDTH}; train it further, or limit its bits"
+        msg = f"{where} has a type of {widths.max()} bits, more than {MAXIMUM_WIDTH}; limit its bits"
         raise UnsupportedError(msg)
     return types_of_bits(signs, widths, signs + whole, Rounding[rounding], Overflow[overflow])
 
