@@ -18,9 +18,9 @@ import numpy.typing as npt
 from l1dl.convert.quantisers import check_width
 from l1dl.convert.support import where_of
 from l1dl.errors import UnsupportedError
-from l1dl.models.backend import import_keras
+from l1dl.models.backend import import_hgq, import_keras
 from l1dl.models.element_types import ElementTypes, element_types
-from l1dl.models.engines import import_hgq, is_hgq
+from l1dl.models.engines import is_hgq
 
 HANDLED = "hgq.quantizer.quantizer.Quantizer"
 """hls4ml's key for the handler of a quantiser."""

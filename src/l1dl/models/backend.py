@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.errors import InputError, ToolMissingError
+from l1dl.models.engines import check_engine
 
 
 def import_keras(backend: str | None = None) -> Any:
@@ -58,8 +59,6 @@ def import_qkeras() -> Any:
     ToolMissingError
         QKeras is absent, or another package's ``qkeras`` is found in its place.
     """
-    from l1dl.models.engines import check_engine
-
     import_keras()
     try:
         with quiet_stderr():
@@ -76,6 +75,22 @@ def import_qkeras() -> Any:
         )
         raise ToolMissingError(msg)
     return qkeras
+
+
+def import_hgq() -> Any:
+    """Import HGQ2 and return the module ``hgq``.
+
+    Raises
+    ------
+    ToolMissingError
+        It is not installed, or QKeras is beside it.
+    """
+    check_engine("hgq2")
+    import_keras()
+    import hgq.layers
+    import hgq.utils
+
+    return hgq
 
 
 @contextlib.contextmanager

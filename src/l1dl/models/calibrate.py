@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.models.backend import predict_arrays
-from l1dl.models.engines import import_hgq
+from l1dl.models.backend import import_hgq, predict_arrays
 
 Features = npt.NDArray[np.float32]
 

@@ -6,7 +6,6 @@ from importlib import metadata
 from typing import Any, Literal
 
 from l1dl.errors import ToolMissingError
-from l1dl.models.backend import import_keras
 
 Engine = Literal["qkeras", "hgq2"]
 
@@ -45,22 +44,6 @@ def check_engine(engine: Engine) -> None:
         f"use a fresh environment with pip install 'l1dl[{engine}]', or in a checkout make setup ENGINE={engine}"
     )
     raise ToolMissingError(msg)
-
-
-def import_hgq() -> Any:
-    """Import HGQ2 and return the module ``hgq``.
-
-    Raises
-    ------
-    ToolMissingError
-        It is not installed, or QKeras is beside it.
-    """
-    check_engine("hgq2")
-    import_keras()
-    import hgq.layers
-    import hgq.utils
-
-    return hgq
 
 
 def is_hgq(part: Any) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from l1dl.errors import InputError, UnsupportedError, did_you_mean
-from l1dl.models.backend import import_keras, import_qkeras, quiet_stderr
-from l1dl.models.engines import import_hgq, installed_engines
+from l1dl.models.backend import import_hgq, import_keras, import_qkeras, quiet_stderr
+from l1dl.models.engines import installed_engines
 from l1dl.models.fixed_point import fixed_point
 from l1dl.models.layers import HGQ2_LAYERS, LAYERS, QKERAS_LAYERS, bare_name, check_class
 from l1dl.models.legacy import is_hdf5, load_archive, load_legacy

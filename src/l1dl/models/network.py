@@ -19,8 +19,7 @@ from l1dl.card import (
 )
 from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.models.backend import import_keras, import_qkeras
-from l1dl.models.engines import import_hgq
+from l1dl.models.backend import import_hgq, import_keras, import_qkeras
 from l1dl.models.scaler import Scaler, fold_scaler
 
 Shape = tuple[int, ...]
