@@ -18,8 +18,9 @@ import numpy.typing as npt
 from l1dl.convert.quantisers import check_width
 from l1dl.convert.support import where_of
 from l1dl.errors import UnsupportedError
+from l1dl.fixed import FixedSpec, Overflow, Rounding
 from l1dl.models.backend import import_hgq, import_keras
-from l1dl.models.element_types import ElementTypes, element_types
+from l1dl.models.element_types import ElementTypes, element_types, single_type
 from l1dl.models.engines import is_hgq
 
 HANDLED = "hgq.quantizer.quantizer.Quantizer"
@@ -48,7 +49,8 @@ def copy_quantiser(quantiser: Any, shape: Sequence[int | None], name: str) -> An
 
 def quantised_constants(layer: Any) -> tuple[Constants, Constants]:
     """Return kernel and bias of a layer as it uses them at inference; zeros where it has no bias."""
-    where, found = where_of(layer), []
+    where = where_of(layer)
+    found: list[Constants] = []
     for name in ("kernel", "bias"):
         values = getattr(layer, f"q{name}")
         if values is None:
@@ -156,19 +158,48 @@ def quantiser(writer: Any, layer: Any, sources: list[Any]) -> Any:
     return writer.quantise(sources[0], layer)
 
 
-def port_type(layer: Any) -> Any:
-    """Return the type of an input port with this quantiser behind it.
+def quantises_inputs(layer: Any) -> bool:
+    """Say whether a layer is a quantiser of HGQ2, or begins with one."""
+    return is_quantiser(layer) or (is_hgq(layer) and len(input_quantisers(layer)) > 0)
+
+
+def port_type(layer: Any, tensor: Any) -> FixedSpec:
+    """Return the type of the port of an input that this layer is the first to quantise.
+
+    A port has one type. Where values have different ones, it is a type such that the conversions to the port and
+    then to theirs give what the second alone gives, for every real number.
+
+    Parameters
+    ----------
+    tensor
+        What the layer reads.
 
     Raises
     ------
     UnsupportedError
-        Its values differ in type.
+        There is no such type.
     """
-    types = layer_types(layer)
-    if types[0] is None or any(each != types[0] for each in types):
+    quantisers = (layer,) if is_quantiser(layer) else input_quantisers(layer)
+    if len(quantisers) > 1:
+        msg = f"{where_of(layer)} merges inputs that are not quantised; put a Quantizer behind each input"
+        raise UnsupportedError(msg)
+    types = element_types(quantisers[0], tuple(int(size) for size in tensor.shape[1:]))
+    single = single_type(types)
+    if single is not None:
+        return single
+    specs = [spec for spec in types if spec is not None]
+    if not specs:
+        msg = f"{where_of(layer)} leaves no bits of any input; train it with a smaller beta"
+        raise UnsupportedError(msg)
+    rounding, overflow = specs[0].rounding, specs[0].overflow
+    signed = any(spec.signed for spec in specs)
+    integer = max(spec.integer + (signed and not spec.signed) for spec in specs)
+    # With one bit more, cut off below it, halves are still halves.
+    fraction = max(spec.fraction for spec in specs) + (rounding is Rounding.RND)
+    if rounding is Rounding.RND_CONV or overflow is Overflow.SAT_SYM:
         msg = (
-            f"{where_of(layer)} gives the values of an input different types; a port has one: put a Quantizer with "
-            "heterogeneous_axis=() and trainable=False before it"
+            f"{where_of(layer)} gives the values of an input different types with the modes {rounding.value} and "
+            f"{overflow.value}; use RND or TRN, and WRAP or SAT, or put a Quantizer with heterogeneous_axis=() first"
         )
         raise UnsupportedError(msg)
-    return types[0]
+    return FixedSpec(signed, integer + fraction, integer, Rounding.TRN, overflow)

@@ -193,8 +193,8 @@ def _port(model: Any, step: Step, flat: _Flat) -> FixedSpec:
         if reader.kind in EMBEDDING:
             specs.append(embedding_spec(reader.layer))
             continue
-        if hgq2.is_quantiser(reader.layer):
-            specs.append(hgq2.port_type(reader.layer))
+        if hgq2.quantises_inputs(reader.layer):
+            specs.append(hgq2.port_type(reader.layer, reader.layer.input))
             continue
         check_quantiser(where_of(reader.layer), "activation", reader.layer.activation, "input")
         specs.append(quantiser_spec(reader.layer.activation))
@@ -210,15 +210,15 @@ def _first_quantisers(model: Any, name: str, flat: _Flat) -> Iterable[Step]:
     for reader in readers:
         if reader.kind in PRESERVING:
             yield from _first_quantisers(model, reader.name, flat)
-        elif reader.kind == "QActivation" or reader.kind in EMBEDDING or hgq2.is_quantiser(reader.layer):
+        elif reader.kind == "QActivation" or reader.kind in EMBEDDING or hgq2.quantises_inputs(reader.layer):
             yield reader
         else:
             readers = []
     if not readers:
         msg = (
             f"model {model.name!r} has no input quantiser, so its firmware would truncate the inputs; "
-            "begin it with QActivation(quantized_bits(bits, integer, alpha=1)), or with HGQ2 with a Quantizer that has "
-            "heterogeneous_axis=() and trainable=False"
+            "begin it with QActivation(quantized_bits(bits, integer, alpha=1)), or with HGQ2 with a layer that "
+            "quantises its inputs"
         )
         raise UnsupportedError(msg)
 
@@ -231,10 +231,9 @@ def _quantise_early(writer: Writer, tensor: Any, step: Step, flat: _Flat) -> Any
     while readers[0].kind in PRESERVING:
         readers = flat.readers(readers[0].name)
     writer.name, writer.layer = step.name, step.layer
-    if readers[0].kind in EMBEDDING:
+    if readers[0].kind in EMBEDDING or hgq2.quantises_inputs(readers[0].layer):
         return writer.copy(tensor)  # hls4ml drops some permutations directly behind an input
-    layer = readers[0].layer
-    return writer.quantise(tensor, layer if hgq2.is_quantiser(layer) else layer.activation, part="quantised")
+    return writer.quantise(tensor, readers[0].layer.activation, part="quantised")
 
 
 def _outputs(writer: Writer, tensors: list[Any], inputs: list[Any]) -> list[Any]:

@@ -51,6 +51,11 @@ def is_hgq(part: Any) -> bool:
     return type(part).__module__.partition(".")[0] == "hgq"
 
 
+def is_hgq_model(model: Any) -> bool:
+    """Say whether a Keras model has layers of HGQ2."""
+    return any(is_hgq(layer) for layer in model._flatten_layers())
+
+
 def _is_installed(package: str) -> bool:
     try:
         metadata.version(package)

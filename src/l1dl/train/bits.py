@@ -15,6 +15,9 @@ from l1dl.card import Hgq2Card
 LEVEL = 1.1
 """Ratio of the EBOPs of neighbouring levels, of each of which the best model is kept."""
 
+LUT_PER_EBOP = 0.74
+"""LUTs by Yosys over EBOPs, as the card ``jet_hgq2`` has them; other networks differ."""
+
 FAST, SLOW = 2.0, 0.02
 """How far beta follows a factor between wanted and actual EBOPs: at once, and more with each epoch (exponents)."""
 
@@ -57,7 +60,7 @@ class Price:
         """Return the EBOPs wanted in an epoch: from those at the start down to the target, evenly in the logarithm."""
         target = self.settings.ebops * GOAL
         share = min(epoch / max(self.settings.ramp * self.epochs, 1.0), 1.0)
-        return max(target, start * (target / start) ** share)
+        return float(max(target, start * (target / start) ** share))
 
 
 GOAL = 0.97

@@ -20,7 +20,7 @@ from l1dl.artifacts import write_npz
 from l1dl.card import Hgq2Card, TrainingCard
 from l1dl.errors import InputError
 from l1dl.models.backend import import_keras
-from l1dl.train.bits import Candidate, Front, Price
+from l1dl.train.bits import LUT_PER_EBOP, Candidate, Front, Price
 from l1dl.train.pruning import is_final, sparsity_at, zeros_of
 from l1dl.train.runner import Arrays, Features, Labels, Runner, make_runner
 
@@ -159,7 +159,7 @@ def _state(done: _Progress, loss: float) -> str:
     """Say in words how the training stands."""
     text = f"loss {loss:.4f}, validation accuracy {done.history['validation_accuracy'][-1]:.4f}"
     ebops = done.history.get("ebops")
-    return text if ebops is None else f"{text}, {ebops[-1]:.0f} EBOPs"
+    return text if ebops is None else f"{text}, {ebops[-1]:.0f} EBOPs (about {LUT_PER_EBOP * ebops[-1]:.0f} LUT)"
 
 
 def _out_of_patience(done: _Progress, settings: TrainingCard) -> bool:
@@ -234,8 +234,9 @@ def _restore(runner: Runner, checkpoint: Path, key: str) -> _Progress | None:
                 ]
             )
         same = facts["key"] == key
-        figures = (facts[name] for name in ("epoch", "history", "best_epoch", "best_loss"))
-        done = _Progress(*figures, best, facts["slow"], front)
+        done = _Progress(
+            facts["epoch"], facts["history"], facts["best_epoch"], facts["best_loss"], best, facts["slow"], front
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("checkpoint %s cannot be read (%s); training starts afresh", checkpoint, error)
         return None
