@@ -18,7 +18,7 @@ LEVEL = 1.1
 LUT_PER_EBOP = 0.74
 """LUTs by Yosys over EBOPs, as the card ``jet_hgq2`` has them; other networks differ."""
 
-FAST, SLOW = 2.0, 0.02
+FAST, SLOW = 6.0, 0.1
 """How far beta follows a factor between wanted and actual EBOPs: at once, and more with each epoch (exponents)."""
 
 
