@@ -17,14 +17,15 @@ from l1dl.cli.app import invoke
 from l1dl.data.load import load_dataset
 from l1dl.errors import InputError
 from l1dl.models.calibrate import calibrate, count_wrapped
-from l1dl.train.train import TrainedModel, load_model, model_digest, train_model
+from l1dl.train.train import TrainedModel, load_model, train_model
 
 need_engine("hgq2")
 
 SECTION = """
 [hgq2]
-ebops = 300
-beta = [1e-6, 1e-3]
+ebops = 600
+beta = [1e-5, 1e-2]
+ramp = 0.3
 weight_bits = 3
 activation_bits = 3
 """
@@ -32,10 +33,10 @@ activation_bits = 3
 
 def hgq2_card(directory: Path, **replace: str) -> Path:
     """Write the tiny card for HGQ2."""
-    card = write_card(directory, epochs="40", learning_rate="0.02", **replace)
+    card = write_card(directory, epochs="50", learning_rate="0.03", **replace)
     lines = [line for line in card.read_text().splitlines() if not line.startswith(("weight", "bias", "activation"))]
     text = "\n".join(lines).replace("hidden = [6]", 'engine = "hgq2"\nhidden = [6]')
-    card.write_text(text + SECTION)
+    card.write_text(text.replace("epochs =", 'schedule = "constant"\nepochs =') + SECTION)
     return card
 
 
@@ -61,10 +62,10 @@ def test_the_model_has_learnt_within_its_ebops(trained):
     quantised = facts(trained)
     history = quantised["history"]
     assert quantised["seeds"][0]["accuracy"] > 0.8
-    assert history["ebops"][0] > 300 >= history["ebops"][quantised["best_epoch"]]
-    within = [loss for loss, ebops in zip(history["validation_loss"], history["ebops"], strict=True) if ebops <= 300]
+    assert history["ebops"][0] > 600 >= history["ebops"][quantised["best_epoch"]]
+    within = [loss for loss, ebops in zip(history["validation_loss"], history["ebops"], strict=True) if ebops <= 600]
     assert history["validation_loss"][quantised["best_epoch"]] == min(within)
-    assert 0 < quantised["ebops"] <= 300 * 1.3  # ranges with their margin have a few bits more
+    assert 0 < quantised["ebops"] <= 600 * 1.3  # ranges with their margin have a few bits more
     assert [each["ebops"] for each in quantised["front"]] == sorted(each["ebops"] for each in quantised["front"])
 
 
@@ -103,7 +104,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(trained, tmp_path, monkey
     epochs: list[int] = []
     again = train(tmp_path, lambda name, done, *_: epochs.append(done) if name.startswith("quantised") else None)
     assert epochs[0] == 25
-    assert model_digest(again.model_path("quantised")) == model_digest(trained.model_path("quantised"))
+    # Digests of the files differ, since Keras numbers the quantisers of a process.
+    ours, theirs = (load_model(each.model_path("quantised")).get_weights() for each in (again, trained))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
     assert facts(again)["front"] == facts(trained)["front"]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l1dl.card import Hgq2Card
+from l1dl.models.engines import is_hgq
 
 LEVEL = 1.1
 """Ratio of the EBOPs of neighbouring levels, of each of which the best model is kept."""
@@ -128,11 +129,7 @@ class Front:
         return math.floor(math.log(max(candidate.ebops, 1.0)) / math.log(LEVEL))
 
 
-def ebops_of(variables: Sequence[Any]) -> list[int]:
-    """Return the places of the EBOPs of layers among variables."""
-    return [place for place, variable in enumerate(variables) if variable.name == "ebops"]
-
-
-def betas_of(variables: Sequence[Any]) -> list[int]:
-    """Return the places of the betas of layers among variables."""
-    return [place for place, variable in enumerate(variables) if variable.name == "beta"]
+def places_of(model: Any, name: str) -> list[int]:
+    """Return the places of a variable of HGQ2's layers, ``ebops`` or ``beta``, among those that are not trained."""
+    wanted = {id(getattr(layer, f"_{name}", None)) for layer in model._flatten_layers() if is_hgq(layer)}
+    return [place for place, variable in enumerate(model.non_trainable_variables) if id(variable) in wanted]

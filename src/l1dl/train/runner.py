@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.models.backend import import_keras
-from l1dl.train.bits import betas_of, ebops_of
+from l1dl.train.bits import places_of
 from l1dl.train.pruning import mask
 
 Arrays = list[npt.NDArray[Any]]
@@ -118,7 +118,7 @@ class JaxRunner:
 
         self._variables = (model.trainable_variables, model.non_trainable_variables, optimiser.variables)
         self._model = model
-        betas, self._ebops = betas_of(self._variables[1]), ebops_of(self._variables[1])
+        betas, self._ebops = places_of(model, "beta"), places_of(model, "ebops")
         high_granularity = bool(self._ebops)
         self._state: Any = tuple([variable.value for variable in group] for group in self._variables)
         self._training = tuple(jax.device_put(part) for part in training)
