@@ -166,13 +166,16 @@ class ModelSection(_Section):
 
     Attributes
     ----------
+    engine
+        ``qkeras``: types are given, by ``[quantisation]``. ``hgq2``: HGQ2 trains a type for each weight and each value,
+        as ``[hgq2]`` says.
     hidden
         Units of the dense layers of a multilayer perceptron.
     layers
         Instead of it: any layers, in their order.
     """
 
-    engine: Literal["qkeras"] = "qkeras"
+    engine: Literal["qkeras", "hgq2"] = "qkeras"
     hidden: Annotated[list[Units], Field(min_length=1, max_length=16)] | None = None
     layers: (
         Annotated[list[Annotated[LayerCard, Field(discriminator="kind")]], Field(min_length=1, max_length=32)] | None
@@ -221,20 +224,63 @@ class QuantisationCard(_Section):
     Attributes
     ----------
     weight, bias
-        Signed types.
+        Signed types; only with ``engine = "qkeras"``, and required there.
     activation
-        Unsigned type behind each ReLU; `integer` counts all integer bits.
+        Unsigned type behind each ReLU; `integer` counts all integer bits. As `weight`.
     input
         Type of the firmware's input port, with or without a sign.
     scaled_input
         Type behind the scaling, for ``inputs = "physical"``.
     """
 
-    weight: QuantiserCard
-    bias: QuantiserCard
-    activation: QuantiserCard
+    weight: QuantiserCard | None = None
+    bias: QuantiserCard | None = None
+    activation: QuantiserCard | None = None
     input: InputQuantiserCard
     scaled_input: QuantiserCard | None = None
+
+
+class Hgq2Card(_Section):
+    """How HGQ2 trains the bits of each weight and each value; its loss is ``cross entropy + beta * EBOPs``.
+
+    EBOPs, effective bit operations, are the sum over all products of the bits of weight and value. They are close to
+    the LUTs of a fully parallel design.
+
+    Attributes
+    ----------
+    ebops
+        Most EBOPs of the model that goes on to the firmware.
+    steer
+        Whether `beta` is steered towards `ebops`, or grows evenly in the logarithm from epoch to epoch.
+    beta
+        The smallest (first) and the largest (last) beta.
+    ramp
+        Share of the epochs in which steering brings the EBOPs down to `ebops`.
+    weight_bits, activation_bits
+        Bits at the start of the training: of weights and biases without the sign, and fractional ones of values.
+    overflow
+        What values outside the range of their type do, which the training split has fitted: ``wrap`` costs no logic,
+        ``saturate`` some.
+    margin
+        How much farther than the largest value of the training split the range of each value reaches at least.
+    """
+
+    ebops: Annotated[int, Field(ge=1)]
+    steer: bool = True
+    beta: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] = [1e-7, 1e-3]
+    ramp: Annotated[float, Field(gt=0, le=1)] = 0.5
+    weight_bits: Annotated[int, Field(ge=1, le=12)] = 6
+    activation_bits: Annotated[int, Field(ge=1, le=12)] = 6
+    overflow: Literal["wrap", "saturate"] = "wrap"
+    margin: Annotated[float, Field(ge=0, le=10)] = 0.1
+
+    @model_validator(mode="after")
+    def _check_beta(self) -> Hgq2Card:
+        low, high = self.beta
+        if low > high:
+            msg = f"beta = [{low}, {high}] goes down; give the smallest, then the largest"
+            raise ValueError(msg)
+        return self
 
 
 class AugmentationCard(_Section):
@@ -250,6 +296,10 @@ class TrainingCard(_Section):
 
     Attributes
     ----------
+    schedule
+        Of the learning rate: ``cosine`` falls once, ``restarts`` as often as `restarts` says, each time from the start.
+    restarts
+        Number of falls, with ``schedule = "restarts"``.
     sparsity
         Share of the weights of each layer (not of the biases) that are zero in the end, in the quantised model only.
     sparsity_ramp
@@ -259,7 +309,8 @@ class TrainingCard(_Section):
     backend: Literal["jax", "tensorflow"] = "jax"
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "restarts", "constant"] = "cosine"
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 4
     batch_size: Annotated[int, Field(ge=1)] = 512
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 150
     patience: Annotated[int, Field(ge=1)] = 40
@@ -363,11 +414,39 @@ class ModelCard(_Section):
     data: DataCard
     model: ModelSection
     quantisation: QuantisationCard
+    hgq2: Hgq2Card | None = None
     training: TrainingCard = TrainingCard()
     hls: HlsCard = HlsCard()
     rtl: RtlCard = RtlCard()
     cosim: CosimCard = CosimCard()
     budget: BudgetCard = BudgetCard()
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> ModelCard:
+        types, training = self.quantisation, self.training
+        given = {name: getattr(types, name) for name in ("weight", "bias", "activation")}
+        if self.model.engine == "qkeras":
+            missing = [f"quantisation.{name}" for name, quantiser in given.items() if quantiser is None]
+            if missing or self.hgq2 is not None:
+                what = f"{', '.join(missing)} is missing" if missing else "a section [hgq2] is given"
+                msg = f'{what}, and model.engine is "qkeras"; set it, or engine = "hgq2"'
+                raise ValueError(msg)
+            return self
+        if self.hgq2 is None:
+            msg = 'section [hgq2] is missing, and model.engine is "hgq2"; give at least ebops in it'
+            raise ValueError(msg)
+        fixed = [f"quantisation.{name}" for name, quantiser in given.items() if quantiser is not None]
+        for name, layer in self.model.named():
+            parts = ("weight", "bias", "activation") if isinstance(layer, _Weighted) else ()
+            fixed += [f"{part} of {name}" for part in parts if getattr(layer, part) is not None]
+        fixed += ["training.sparsity"] if training.sparsity else []
+        if fixed:
+            msg = f'{", ".join(fixed)} has no meaning with engine = "hgq2", which trains bits and zeros; remove it'
+            raise ValueError(msg)
+        if training.backend != "jax":
+            msg = f'training.backend = "{training.backend}" with engine = "hgq2"; allowed: "jax"'
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _check_fractions(self) -> ModelCard:

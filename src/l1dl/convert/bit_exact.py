@@ -22,6 +22,10 @@ Kif = tuple[npt.NDArray[np.int16], npt.NDArray[np.int16], npt.NDArray[np.int16]]
 def install() -> None:
     """Register our functions with hls4ml; once in a process."""
     from hls4ml.model import layers
+
+    from l1dl.convert import hgq2
+
+    hgq2.install()
     from hls4ml.model.optimizer.passes import bit_exact
 
     # hls4ml asks for the inputs' bits without keeping them, so that the time doubles with each branch.

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.convert import hgq2
 from l1dl.convert.activations import is_fused
 from l1dl.convert.prepare import Prepared
 from l1dl.convert.quantisers import Form, quantiser_form, quantiser_spec
+from l1dl.convert.readers.element_types import types_of
 from l1dl.convert.support import kind_of, same_ends, where_of
 from l1dl.errors import UnsupportedError
 from l1dl.fixed import Codes, FixedSpec, decode
@@ -47,7 +49,7 @@ def check_against_keras(prepared: Prepared, graph: FixedGraph) -> None:
     for layer in layers.values():
         if layer.name in groups:
             _check_layer(layer, groups[layer.name], groups)
-            _check_type(layer, groups[layer.name][-1], prepared.ports)
+            _check_type(layer, groups[layer.name], prepared.ports)
         elif not is_fused(layer):
             msg = f"{where_of(layer)} is missing from hls4ml's graph"
             raise UnsupportedError(msg)
@@ -81,8 +83,13 @@ def _check_layer(layer: Any, group: Group, groups: Mapping[str, Group]) -> None:
     _check_constants(layer, group[-1])
 
 
-def _check_type(layer: Any, node: Node, ports: Mapping[str, FixedSpec]) -> None:
-    wanted = ports.get(layer.name)
+def _check_type(layer: Any, group: Group, ports: Mapping[str, FixedSpec]) -> None:
+    if hgq2.is_quantiser(layer):
+        if types_of(group) != hgq2.layer_types(layer):
+            msg = f"hls4ml gave the values of layer {layer.name!r} other types than HGQ2 quantises them to"
+            raise UnsupportedError(msg)
+        return
+    node, wanted = group[-1], ports.get(layer.name)
     if kind_of(layer) == "QActivation" and not is_fused(layer.input._keras_history.operation):
         wanted = None if quantiser_form(layer.activation) is Form.TABLE else quantiser_spec(layer.activation)
     if wanted is not None and node.result != wanted:

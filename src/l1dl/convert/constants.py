@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.convert.hgq2 import quantised_constants
 from l1dl.convert.quantisers import check_quantiser, quantise_constants, smallest_spec
 from l1dl.convert.support import kind_of, where_of
 from l1dl.errors import UnsupportedError
 from l1dl.models.backend import import_keras
+from l1dl.models.engines import is_hgq
 
 Constants = npt.NDArray[np.float64]
 
@@ -23,6 +25,8 @@ MAXIMUM_OFFSET_WIDTH = 24
 
 def kernel_and_bias(layer: Any) -> tuple[Constants, Constants]:
     """Return the quantised kernel of a layer, and its quantised bias or zeros."""
+    if is_hgq(layer):
+        return quantised_constants(layer)
     where = where_of(layer)
     role = "depthwise" if "Depthwise" in kind_of(layer) else "kernel"
     quantiser = _weight_quantiser(layer, role)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from l1dl.convert import activations
+from l1dl.convert import activations, hgq2
 from l1dl.convert.quantisers import check_quantiser, quantiser_spec
-from l1dl.convert.rules import EMBEDDING, PRESERVING, RULES, check_layer
+from l1dl.convert.rules import EMBEDDING, PRESERVING, check_layer, rule_of
 from l1dl.convert.rules.products import embedding_spec
 from l1dl.convert.support import MISREAD, check_name, kind_of, where_of
 from l1dl.convert.writer import Facts, Writer
@@ -120,7 +120,7 @@ def prepare(model: Any, facts: Facts = Facts(), *, stream: bool = False) -> Prep
             sources = [tensors[name] for name in step.sources]
             writer.name, writer.layer = step.name, step.layer
             writer.readers = [] if step.name in outputs else [reader.layer for reader in flat.readers(step.name)]
-            tensors[step.name] = RULES[step.kind](writer, step.layer, sources)
+            tensors[step.name] = rule_of(step.layer)(writer, step.layer, sources)
     results = _outputs(writer, [tensors[name] for name in outputs], inputs)
     prepared = keras.Model(_in_order(model, inputs), results, name=model.name)
     for layer in prepared.layers:
@@ -193,6 +193,9 @@ def _port(model: Any, step: Step, flat: _Flat) -> FixedSpec:
         if reader.kind in EMBEDDING:
             specs.append(embedding_spec(reader.layer))
             continue
+        if hgq2.quantises_inputs(reader.layer):
+            specs.append(hgq2.port_type(reader.layer, reader.layer.input))
+            continue
         check_quantiser(where_of(reader.layer), "activation", reader.layer.activation, "input")
         specs.append(quantiser_spec(reader.layer.activation))
     if len(set(specs)) != 1:
@@ -207,14 +210,15 @@ def _first_quantisers(model: Any, name: str, flat: _Flat) -> Iterable[Step]:
     for reader in readers:
         if reader.kind in PRESERVING:
             yield from _first_quantisers(model, reader.name, flat)
-        elif reader.kind == "QActivation" or reader.kind in EMBEDDING:
+        elif reader.kind == "QActivation" or reader.kind in EMBEDDING or hgq2.quantises_inputs(reader.layer):
             yield reader
         else:
             readers = []
     if not readers:
         msg = (
             f"model {model.name!r} has no input quantiser, so its firmware would truncate the inputs; "
-            "begin it with QActivation(quantized_bits(bits, integer, alpha=1))"
+            "begin it with QActivation(quantized_bits(bits, integer, alpha=1)), or with HGQ2 with a layer that "
+            "quantises its inputs"
         )
         raise UnsupportedError(msg)
 
@@ -227,7 +231,7 @@ def _quantise_early(writer: Writer, tensor: Any, step: Step, flat: _Flat) -> Any
     while readers[0].kind in PRESERVING:
         readers = flat.readers(readers[0].name)
     writer.name, writer.layer = step.name, step.layer
-    if readers[0].kind in EMBEDDING:
+    if readers[0].kind in EMBEDDING or hgq2.quantises_inputs(readers[0].layer):
         return writer.copy(tensor)  # hls4ml drops some permutations directly behind an input
     return writer.quantise(tensor, readers[0].layer.activation, part="quantised")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l1dl.convert import activations, softmax
+from l1dl.convert import activations, hgq2, softmax
 from l1dl.models.backend import import_keras
 
 PARSED = (
@@ -53,6 +53,7 @@ def handlers() -> Iterator[None]:
             layer_handlers[key] = _activation
     layer_handlers["keras.src.layers.core.input_layer.InputLayer"] = read_input
     layer_handlers["keras.src.layers.activations.softmax.Softmax"] = softmax.describe
+    layer_handlers[hgq2.HANDLED] = hgq2.describe
     try:
         yield
     finally:

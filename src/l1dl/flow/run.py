@@ -12,8 +12,13 @@ from l1dl.flow.deploy import deploy
 from l1dl.flow.job import CardJob, Paths, Reporter
 from l1dl.flow.runner import Outcome, StageListener, run_stages
 from l1dl.flow.stages import STAGES
+from l1dl.models.engines import check_engine
 
 __all__ = ["Outcome", "StageListener", "deploy", "run_card"]
+
+
+WITH_KERAS = ("train", "convert", "emulate")
+"""Stages that compute with the quantised Keras model."""
 
 
 def run_card(
@@ -58,6 +63,8 @@ def run_card(
     ------
     MismatchError
         Two meanings of the model disagree.
+    ToolMissingError
+        The engine of the card does not work in this environment.
     L1dlError
         Whatever else went wrong, in one line.
     """
@@ -68,6 +75,8 @@ def run_card(
     run = out or Path("runs") / card.name
     paths = Paths(run, hls or (run / "hls" if out else Path("hls_projects") / card.name))
     directory = card_path if card_path.is_dir() else card_path.parent
+    if only in WITH_KERAS if only else until != "data":
+        check_engine(card.model.engine)
     job = CardJob(card, directory, paths, seeds)
     places = [("--out", out), ("--hls", hls)]
     options = [text for option, path in places if path is not None for text in (option, str(path))]

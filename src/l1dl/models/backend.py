@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.errors import InputError, ToolMissingError
+from l1dl.models.engines import check_engine
 
 
 def import_keras(backend: str | None = None) -> Any:
@@ -63,15 +64,33 @@ def import_qkeras() -> Any:
         with quiet_stderr():
             import qkeras
     except ImportError as error:
+        check_engine("qkeras")
         msg = f"QKeras cannot be imported ({error}); install it: pip install 'l1dl[qkeras]'"
         raise ToolMissingError(msg) from error
     if not hasattr(qkeras, "QDense"):
+        check_engine("qkeras")
         msg = (
             f"the module qkeras at {qkeras.__file__} is not QKeras; "
             "another package installed it: use a fresh environment and pip install qkeras-v3"
         )
         raise ToolMissingError(msg)
     return qkeras
+
+
+def import_hgq() -> Any:
+    """Import HGQ2 and return the module ``hgq``.
+
+    Raises
+    ------
+    ToolMissingError
+        It is not installed, or QKeras is beside it.
+    """
+    check_engine("hgq2")
+    import_keras()
+    import hgq.layers
+    import hgq.utils
+
+    return hgq
 
 
 @contextlib.contextmanager

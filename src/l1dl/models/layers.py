@@ -30,6 +30,12 @@ QKERAS_LAYERS = (
 )  # fmt: skip
 """Layers of QKeras that a file may hold."""
 
+HGQ2_LAYERS = (
+    "QAdd", "QBatchNormDense", "QConv1D", "QConv2D", "QDense", "QGlobalMaxPooling1D", "QGlobalMaxPooling2D",
+    "QMaxPooling1D", "QMaxPooling2D", "QMaximum", "QMinimum", "QMultiply", "QSubtract", "Quantizer",
+)  # fmt: skip
+"""Layers of HGQ2 that a file may hold."""
+
 LAYERS = (*KERAS_LAYERS, *QKERAS_LAYERS)
 
 IDENTITIES = (

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from l1dl.errors import InputError, UnsupportedError, did_you_mean
-from l1dl.models.backend import import_keras, import_qkeras, quiet_stderr
+from l1dl.models.backend import import_hgq, import_keras, import_qkeras, quiet_stderr
+from l1dl.models.engines import installed_engines
 from l1dl.models.fixed_point import fixed_point
-from l1dl.models.layers import LAYERS, QKERAS_LAYERS, bare_name, check_class
+from l1dl.models.layers import HGQ2_LAYERS, LAYERS, QKERAS_LAYERS, bare_name, check_class
 from l1dl.models.legacy import is_hdf5, load_archive, load_legacy
 from l1dl.models.quantiser_config import (
     ACTIVATIONS,
@@ -29,6 +30,7 @@ _TRAINING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constrai
                      "keras.src.regularizers", "keras.src.constraints")  # fmt: skip
 _PARTS = ("Clip", "QInitializer", "DTypePolicy", "InputLayer", "__keras_tensor__", "QSimpleRNNCell", "QLSTMCell",
           "QGRUCell", "LSTMCell", "GRUCell", "SimpleRNNCell")  # fmt: skip
+_HGQ2_PARTS = ("Constant", "DefaultBitwidthMapper", "Max", "Min", "MinMax", "MonoL1", "QuantizerConfig")
 _UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error)
 
 
@@ -75,12 +77,12 @@ def load_any(source: Any, weights: Path | str | None = None) -> Loaded:
     for file in (path, weights):
         if file is not None:
             _check_file(file)
-    import_qkeras()
     if zipfile.is_zipfile(path):
         if weights is not None:
             msg = f"{path} holds its weights itself; leave --weights out"
             raise InputError(msg)
         return _load_archive(path)
+    import_qkeras()
     if weights is None and not is_hdf5(path):
         _refuse_other(path)
     with quiet_stderr():
@@ -151,11 +153,15 @@ def _load_archive(path: Path) -> Loaded:
         msg = f"cannot read {path} as a .keras file: truncated or corrupt ({error}); save or download it again"
         raise InputError(msg) from None
     if version.startswith("2."):
+        import_qkeras()
         with quiet_stderr():
             rebuilt = load_archive(path)
         return Loaded(rebuilt.model, _notes(rebuilt, path))
-    for found in _classes(config):
-        _check_part(found)
+    parts = list(_classes(config))
+    if any(_is_hgq2(found) for found in parts):
+        import_hgq()  # registers its classes with Keras
+    for found in parts:
+        (_check_hgq2 if _is_hgq2(found) else _check_part)(found)
     keras, custom = import_keras(), _custom_objects()
     try:
         with quiet_stderr():
@@ -209,8 +215,28 @@ def _check_part(found: Mapping[str, Any]) -> None:
     raise UnsupportedError(msg)
 
 
+def _is_hgq2(found: Mapping[str, Any]) -> bool:
+    return str(found.get("module") or "").partition(".")[0] == "hgq"
+
+
+def _check_hgq2(found: Mapping[str, Any]) -> None:
+    """Refuse a class of HGQ2 that is not on the lists."""
+    name, config = bare_name(found["class_name"]), found.get("config")
+    if name in _HGQ2_PARTS:
+        return
+    label = config.get("name", "?") if isinstance(config, Mapping) else "?"
+    where = f"layer {label!r} ({name} of HGQ2)"
+    if name not in HGQ2_LAYERS:
+        msg = f"{where} is not supported{did_you_mean(name, HGQ2_LAYERS)}; supported are {', '.join(HGQ2_LAYERS)}"
+        raise UnsupportedError(msg)
+    if isinstance(config, Mapping) and "activation" in config:
+        make_activation(config["activation"], f"{where}: activation", qkeras=False)
+
+
 def _custom_objects() -> dict[str, Any]:
-    """Return the classes of QKeras, and our own quantiser, by name."""
+    """Return the classes of QKeras, and our own quantiser, by name; none beside HGQ2, which registers its own."""
+    if installed_engines() == ("hgq2",):
+        return {}
     qkeras = import_qkeras()
     names = (*(name for name in LAYERS if name.startswith("Q")), "Clip", "QInitializer")
     cells = ("QSimpleRNNCell", "QLSTMCell", "QGRUCell")

@@ -1,7 +1,8 @@
-"""Networks from a card: the float reference and its quantised QKeras twin, both ending in logits."""
+"""Networks from a card: the float reference and its quantised twin of QKeras or HGQ2, both ending in logits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from l1dl.card import (
 )
 from l1dl.errors import InputError
 from l1dl.fixed import FixedSpec, Overflow, Rounding
-from l1dl.models.backend import import_keras, import_qkeras
+from l1dl.models.backend import import_hgq, import_keras, import_qkeras
 from l1dl.models.scaler import Scaler, fold_scaler
 
 Shape = tuple[int, ...]
@@ -153,15 +154,19 @@ class _QuantisedLayers:
 
     def relu(self, layer: LayerCard, name: str) -> Any:
         quantiser = getattr(layer, "activation", None) or self._types.activation
+        assert quantiser is not None
         return self._activation(self._qkeras.quantized_relu(quantiser.bits, quantiser.integer), name)
 
     def average(self, x: Any, name: str) -> Any:
         types = self._types.activation
+        assert types is not None
         return self._activation(self._qkeras.quantized_relu(types.bits, types.integer), name)(x)
 
     def _constants(self, layer: ConvCard | DenseCard | None) -> dict[str, Any]:
         weight = (layer and layer.weight) or self._types.weight
         bias = (layer and layer.bias) or self._types.bias
+        assert weight is not None
+        assert bias is not None
         return {"kernel_quantizer": self._bits(weight), "bias_quantizer": self._bits(bias)}
 
     def _bits(self, quantiser: QuantiserCard, *, signed: bool = True) -> Any:
@@ -169,6 +174,57 @@ class _QuantisedLayers:
 
     def _activation(self, quantiser: Any, name: str) -> Any:
         return self._qkeras.QActivation(quantiser, name=name)
+
+
+class _Hgq2Layers(_FloatLayers):
+    """Layers of the quantised model: those of HGQ2 where there are weights; each quantises its inputs itself."""
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__(card)
+        assert card.hgq2 is not None
+        self._hgq, self._settings = import_hgq(), card.hgq2
+
+    def inputs(self, x: Any, scaler: Scaler | None) -> Any:
+        types = self._card.quantisation
+        port = input_spec(self._card)
+        x = self._fixed(port, f"quantised_{x.name}")(x)
+        if types.scaled_input is not None and scaler is not None:
+            x = _scaling_layer(fold_scaler(scaler, port))(x)
+            bits, integer = types.scaled_input.bits, types.scaled_input.integer + 1
+            spec = replace(port, signed=True, width=bits, integer=integer)
+            x = self._fixed(spec, "scaled_features")(x)
+        return x
+
+    def conv(self, layer: ConvCard, name: str) -> Any:
+        return self._hgq.layers.QConv2D(
+            layer.filters, layer.kernel, strides=layer.stride, padding=layer.padding, name=name, **self._trained(3)
+        )
+
+    def dense(self, layer: DenseCard | None, units: int, name: str) -> Any:  # noqa: ARG002
+        return self._hgq.layers.QDense(units, name=name, **self._trained(1))
+
+    def _trained(self, shared: int) -> dict[str, Any]:
+        """Return the quantisers of a layer; values along the first `shared` axes, batch included, share a type."""
+        config, settings = self._hgq.quantizer.QuantizerConfig, self._settings
+        overflow = {"wrap": "WRAP", "saturate": "SAT"}[settings.overflow]
+        return {
+            "kq_conf": config("kbi", "weight", b0=settings.weight_bits, i0=0),
+            "bq_conf": config("kbi", "bias", b0=settings.weight_bits, i0=0),
+            "iq_conf": config(
+                "kif", "datalane", i0=3, f0=settings.activation_bits, overflow_mode=overflow,
+                homogeneous_axis=tuple(range(shared)),
+            ),
+            "beta0": settings.beta[0],
+        }  # fmt: skip
+
+    def _fixed(self, spec: FixedSpec, name: str) -> Any:
+        """Return a quantiser with one type that is not trained."""
+        config = self._hgq.quantizer.QuantizerConfig(
+            "kif", "datalane", k0=spec.signed, i0=spec.integer - spec.signed, f0=spec.fraction,
+            round_mode=spec.rounding.value, overflow_mode=spec.overflow.value, trainable=False, ic=None, fc=None,
+            homogeneous_axis=None, heterogeneous_axis=(),
+        )  # fmt: skip
+        return self._hgq.quantizer.Quantizer(config, name=name)
 
 
 def build_float(card: ModelCard, scaler: Scaler | None, shape: Shape, classes: int) -> Any:
@@ -185,8 +241,9 @@ def build_float(card: ModelCard, scaler: Scaler | None, shape: Shape, classes: i
 
 
 def build_quantised(card: ModelCard, scaler: Scaler | None, shape: Shape, classes: int) -> Any:
-    """Return the quantised model, a ``keras.Model`` of QKeras layers; parameters as of `build_float`."""
-    return _build(card, _QuantisedLayers(card), scaler, shape, classes, card.name)
+    """Return the quantised model, a ``keras.Model`` of layers of the card's engine; parameters as of `build_float`."""
+    make: _Layers = _Hgq2Layers(card) if card.model.engine == "hgq2" else _QuantisedLayers(card)
+    return _build(card, make, scaler, shape, classes, card.name)
 
 
 def _build(card: ModelCard, make: _Layers, scaler: Scaler | None, shape: Shape, classes: int, name: str) -> Any:

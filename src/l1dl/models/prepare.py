@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from l1dl.errors import InputError
+from l1dl.errors import InputError, UnsupportedError
+from l1dl.models.engines import is_hgq_model
 from l1dl.models.fit import FitSettings, fit_types, missing_types
 from l1dl.models.flat import FlatModel, assemble, flatten_model
 from l1dl.models.given_types import split_key
@@ -17,6 +18,7 @@ from l1dl.models.rebuild import identifier
 from l1dl.models.strip import (
     cut_final_activation,
     drop_identities,
+    function_name,
     keep_final_activation,
     quantise_sigmoids,
 )
@@ -71,6 +73,8 @@ def prepare_model(
     UnsupportedError
         A layer is unknown, or cannot be given types.
     """
+    if is_hgq_model(model):
+        return _trained_by_hgq2(model, settings)
     original = flatten_model(model)
     flat, new = _rename(original)
     settings = replace(settings, layers=_renamed(settings.layers, new), types=_renamed(settings.types, new))
@@ -89,6 +93,29 @@ def prepare_model(
         raise InputError(msg)
     fitted = fit_types(flat, calibration, settings)
     return Prepared(assemble(fitted.flat), assemble(flat), (*notes, *fitted.notes))
+
+
+def _trained_by_hgq2(model: Any, settings: FitSettings) -> Prepared:
+    """Return a model of HGQ2 as it is: it has all types.
+
+    Raises
+    ------
+    UnsupportedError
+        It ends in a softmax or a sigmoid, or a type is given.
+    """
+    for tensor in model.outputs:
+        layer = tensor._keras_history.operation
+        function = function_name(getattr(layer, "activation", None))
+        if type(layer).__name__ in ("Softmax", "QSoftmax") or function in ("softmax", "sigmoid"):
+            msg = (
+                f"layer {layer.name!r} ends a model of HGQ2 with a softmax or a sigmoid; triggers cut on logits: make "
+                "a model without it, keras.Model(model.inputs, logits)"
+            )
+            raise UnsupportedError(msg)
+    if settings.types or settings.layers:
+        msg = "types are given for a model of HGQ2, which has trained its own; leave them out"
+        raise UnsupportedError(msg)
+    return Prepared(model, None, ())
 
 
 def _rename(flat: FlatModel) -> tuple[FlatModel, dict[str, str]]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l1dl.models.backend import import_keras
+from l1dl.train.bits import places_of
 from l1dl.train.pruning import mask
 
 Arrays = list[npt.NDArray[Any]]
@@ -26,11 +27,15 @@ BLOCK_VALUES = 1 << 20
 class Runner(Protocol):
     """A model with its optimiser and data, ready to be trained epoch by epoch."""
 
-    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
+    def run_epoch(
+        self, epoch: int, features: Features | None = None, zeros: Sequence[int] = (), beta: float = 0.0
+    ) -> float:
         """Train for one epoch and return the mean loss; the shuffling depends on seed and epoch only.
 
         Parameters
         ----------
+        beta
+            Weight of the EBOPs in the loss, for a model of HGQ2.
         features
             Take these in place of the features of the training split, as augmentation wants it.
         zeros
@@ -38,7 +43,10 @@ class Runner(Protocol):
         """
 
     def evaluate(self) -> tuple[float, float]:
-        """Return loss and accuracy on the validation split."""
+        """Return loss and accuracy on the validation split; a model of HGQ2 has the ranges that it is training."""
+
+    def ebops(self) -> float:
+        """Return the EBOPs of a model of HGQ2; 0 for another one."""
 
     def get_state(self) -> Arrays:
         """Return every variable of model and optimiser."""
@@ -110,6 +118,8 @@ class JaxRunner:
 
         self._variables = (model.trainable_variables, model.non_trainable_variables, optimiser.variables)
         self._model = model
+        betas, self._ebops = places_of(model, "beta"), places_of(model, "ebops")
+        high_granularity = bool(self._ebops)
         self._state: Any = tuple([variable.value for variable in group] for group in self._variables)
         self._training = tuple(jax.device_put(part) for part in training)
         self._validation = [
@@ -118,9 +128,12 @@ class JaxRunner:
         size, batches = len(training[0]), len(training[0]) // batch_size
 
         def loss_of(trainable: Any, fixed: Any, features: Any, labels: Any, *, learning: bool) -> Any:
-            logits, fixed = model.stateless_call(trainable, fixed, features, training=learning)
+            logits, fixed, costs = model.stateless_call(
+                trainable, fixed, features, training=learning or high_granularity, return_losses=True
+            )
             chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
-            return -jnp.mean(chosen), (fixed, logits)
+            loss = -jnp.mean(chosen)
+            return loss + sum(costs) if learning else loss, (fixed, logits)
 
         def step_of(state: Any, features: Any, labels: Any) -> Any:
             trainable, fixed, optimiser_variables = state
@@ -129,7 +142,9 @@ class JaxRunner:
             trainable, optimiser_variables = optimiser.stateless_apply(optimiser_variables, gradients, trainable)
             return (trainable, fixed, optimiser_variables), loss
 
-        def run(state: Any, epoch: Any, x: Any, y: Any, zeros: Any) -> Any:
+        def run(state: Any, epoch: Any, x: Any, y: Any, zeros: Any, beta: Any) -> Any:
+            fixed = [beta if place in betas else value for place, value in enumerate(state[1])]
+            state = (state[0], fixed, state[2])
             masks = [None if count is None else mask(part, count) for part, count in zip(state[0], zeros, strict=True)]
 
             def masked(state: Any) -> Any:
@@ -152,12 +167,19 @@ class JaxRunner:
         self._run = jax.jit(run)
         self._evaluate = jax.jit(evaluate)
 
-    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
+    def run_epoch(
+        self, epoch: int, features: Features | None = None, zeros: Sequence[int] = (), beta: float = 0.0
+    ) -> float:
         """Train for one epoch and return the mean loss."""
         x, y = self._training
         counts = [count or None for count in zeros] or [None] * len(self._variables[0])
-        self._state, loss = self._run(self._state, epoch, x if features is None else features, y, counts)
+        features = x if features is None else features
+        self._state, loss = self._run(self._state, epoch, features, y, counts, np.float32(beta))
         return float(loss)
+
+    def ebops(self) -> float:
+        """Return the EBOPs of a model of HGQ2; 0 for another one."""
+        return float(sum(int(self._state[1][place]) for place in self._ebops))
 
     def evaluate(self) -> tuple[float, float]:
         """Return loss and accuracy on the validation split."""
@@ -235,7 +257,17 @@ class TensorFlowRunner:
         self._run = tf.function(run, jit_compile=True)
         self._evaluate = tf.function(evaluate, jit_compile=True)
 
-    def run_epoch(self, epoch: int, features: Features | None = None, zeros: Sequence[int] = ()) -> float:
+    def ebops(self) -> float:
+        """Return 0: the models of HGQ2 train on JAX."""
+        return 0.0
+
+    def run_epoch(
+        self,
+        epoch: int,
+        features: Features | None = None,
+        zeros: Sequence[int] = (),
+        beta: float = 0.0,  # noqa: ARG002
+    ) -> float:
         """Train for one epoch and return the mean loss."""
         import tensorflow as tf
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from l1dl.artifacts import atomic_path, digest_bytes, digest_json, storage_error, write_json, write_npz
-from l1dl.card import ModelCard
+from l1dl.card import Hgq2Card, ModelCard
 from l1dl.data.augment import Augmentation, augment
 from l1dl.data.dataset import Dataset, Split
 from l1dl.errors import InputError
 from l1dl.models.backend import devices, import_keras, predict_arrays, quiet_stderr
+from l1dl.models.calibrate import calibrate, count_wrapped
 from l1dl.models.load import load_any
 from l1dl.models.network import build_float, build_quantised, check_layers
 from l1dl.models.scaler import Scaler, fit_scaler
@@ -108,11 +109,14 @@ def train_model(
     for kind in BUILDERS:
         figures = []
         for seed in range(card.training.seed, card.training.seed + seeds):
-            model, fitted, logits = _train_one(card, kind, scaler, dataset, seed, directory, progress)
-            figures.append({"seed": seed, "accuracy": accuracy(labels, logits), "macro_auc": macro_auc(labels, logits)})
+            model, fitted, bits, logits = _train_one(card, kind, scaler, dataset, seed, directory, progress)
+            ebops = {"ebops": bits["ebops"]} if bits else {}
+            figures.append(
+                {"seed": seed, "accuracy": accuracy(labels, logits), "macro_auc": macro_auc(labels, logits), **ebops}
+            )
             if seed == card.training.seed:
                 scores[kind] = logits
-                facts["models"][kind] = _facts(model, fitted)
+                facts["models"][kind] = {**_facts(model, fitted), **bits}
                 save_model(model, result.model_path(kind))
         facts["models"][kind]["seeds"] = figures
     write_npz(result.scores_path, scores)
@@ -195,8 +199,8 @@ def _train_one(
     seed: int,
     directory: Path,
     progress: Progress | None,
-) -> tuple[Any, Fit, Scores]:
-    """Train one model with one seed; return it with its history and its logits of the test split."""
+) -> tuple[Any, Fit, dict[str, Any], Scores]:
+    """Train one model with one seed; return it, its history, the facts of its bits, its logits of the test split."""
     keras = import_keras()
     with quiet_stderr():  # it imports TensorFlow where that is installed
         keras.utils.set_random_seed(seed)
@@ -206,6 +210,7 @@ def _train_one(
     for split in Split:
         x, y = dataset.part(split)
         parts[split] = (model_inputs(card, scaler, x), y)
+    high_granularity = card.hgq2 if kind == "quantised" else None
     fitted = fit(
         model,
         parts[Split.TRAIN],
@@ -216,8 +221,19 @@ def _train_one(
         key=digest_json([_training_settings(card), dataset.digest, seed, keras.__version__]),
         changes=_changes(card, dataset, seed),
         progress=None if progress is None else lambda *state: progress(f"{kind}, seed {seed}", *state),
+        bits=high_granularity,
     )
-    return model, fitted, predict(model, parts[Split.TEST][0])
+    bits = {} if high_granularity is None else _calibrate(model, fitted, parts, high_granularity)
+    return model, fitted, bits, predict(model, parts[Split.TEST][0])
+
+
+def _calibrate(model: Any, fitted: Fit, parts: Mapping[Split, Any], settings: Hgq2Card) -> dict[str, Any]:
+    """Fit the ranges of a model of HGQ2 to the training split; return what its bits cost, and what wraps."""
+    return {
+        "ebops": calibrate(model, parts[Split.TRAIN][0], settings.margin),
+        "wrapped_events": {split.name.lower(): count_wrapped(model, parts[split][0]) for split in Split},
+        "front": [candidate.facts() for candidate in fitted.front],
+    }
 
 
 def _changes(card: ModelCard, dataset: Dataset, seed: int) -> Changes | None:
@@ -231,7 +247,7 @@ def _changes(card: ModelCard, dataset: Dataset, seed: int) -> Changes | None:
 
 def _training_settings(card: ModelCard) -> list[Any]:
     """Return the sections of the card that determine the trained weights."""
-    return [getattr(card, part).model_dump(mode="json") for part in ("data", "model", "quantisation", "training")]
+    return [card.model_dump(mode="json", include={"data", "model", "quantisation", "hgq2", "training"})]
 
 
 def _facts(model: Any, fitted: Fit) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the hls4ml node and its result; the ones before it are called ``<name>__<part>``
 from collections.abc import Callable
 from typing import Any
 
-from l1dl.convert.readers import activation, core, merge, recurrent, softmax, spatial, structure
+from l1dl.convert.readers import activation, core, element_types, merge, recurrent, softmax, spatial, structure
 from l1dl.nodes import Node
 
 READERS: dict[str, Callable[[Any], tuple[Node, ...]]] = {
@@ -18,5 +18,6 @@ READERS: dict[str, Callable[[Any], tuple[Node, ...]]] = {
     **activation.READERS,
     **softmax.READERS,
     **recurrent.READERS,
+    **element_types.READERS,
 }
 """hls4ml class name → its reader."""

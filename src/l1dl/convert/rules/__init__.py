@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from l1dl.convert import softmax, unroll
+from l1dl.convert import hgq2, softmax, unroll
 from l1dl.convert.rules import pooling, products, structure
 from l1dl.convert.support import kind_of, where_of
 from l1dl.convert.writer import Writer
 from l1dl.errors import UnsupportedError
+from l1dl.models.engines import is_hgq
 
 EMBEDDING = ("Embedding",)
 """Layers whose input is the number of an entry."""
@@ -49,8 +50,9 @@ def check_layer(layer: Any) -> None:
             "or let `l1dl deploy` fit types from calibration data"
         )
         raise UnsupportedError(msg)
-    if kind not in RULES:
-        msg = f"{where} is not supported; supported are {', '.join(sorted(RULES))}"
+    known = HGQ2_RULES if is_hgq(layer) else RULES
+    if kind not in known:
+        msg = f"{where} is not supported; supported are {', '.join(sorted(known))}"
         raise UnsupportedError(msg)
     demanded = {
         "data_format": (getattr(layer, "data_format", None), ("channels_last", None), "channels_last"),
@@ -96,4 +98,19 @@ RULES: dict[str, Rule] = {
     **unroll.RULES,
     **dict.fromkeys(("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU"), structure.same),
 }  # fmt: skip
-"""Class of a layer → its rule."""
+"""Class of a layer of Keras or QKeras → its rule."""
+
+HGQ2_RULES: dict[str, Rule] = {
+    "Quantizer": hgq2.quantiser,
+    **dict.fromkeys(("QDense", "QBatchNormDense"), hgq2.quantising(products.dense)),
+    **dict.fromkeys(("QConv1D", "QConv2D"), hgq2.quantising(products.conv)),
+    **dict.fromkeys(("QMaxPooling1D", "QMaxPooling2D"), hgq2.quantising(pooling.max_pool)),
+    **dict.fromkeys(("QGlobalMaxPooling1D", "QGlobalMaxPooling2D"), hgq2.quantising(pooling.global_max_pool)),
+    **dict.fromkeys(("QAdd", "QMaximum", "QMinimum", "QMultiply", "QSubtract"), hgq2.quantising(structure.merge)),
+}
+"""Class of a layer of HGQ2, some of which are called as those of QKeras → its rule."""
+
+
+def rule_of(layer: Any) -> Rule:
+    """Return the rule of a layer that `check_layer` has accepted."""
+    return (HGQ2_RULES if is_hgq(layer) else RULES)[kind_of(layer)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from l1dl.convert.quantisers import check_quantiser
 from l1dl.convert.rules.products import add_depthwise
-from l1dl.convert.support import kind_of, same_ends, where_of
+from l1dl.convert.support import kind_of, plain_kind, same_ends, where_of
 from l1dl.convert.writer import Writer, activate, linear_part
 from l1dl.errors import UnsupportedError
 from l1dl.models.backend import import_keras
@@ -24,7 +24,7 @@ def max_pool(writer: Writer, layer: Any, sources: list[Any]) -> Any:
         # hls4ml fills an unsigned type with half of its largest value; zero is the lowest one.
         source = writer.pad(source, same_ends(source.shape[1:-1], layer.pool_size, layer.strides))
         options["padding"] = "valid"
-    return writer.add(kind_of(layer), source, options=options)
+    return writer.add(plain_kind(layer), source, options=options)
 
 
 def average_pool(writer: Writer, layer: Any, sources: list[Any]) -> Any:
@@ -115,7 +115,7 @@ class Division:
 
 def global_max_pool(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     """Add a maximum over the whole image."""
-    return _without_axes(writer, kind_of(layer), layer, sources[0], "")
+    return _without_axes(writer, plain_kind(layer), layer, sources[0], "")
 
 
 def _without_axes(writer: Writer, kind: str, layer: Any, source: Any, part: str) -> Any:

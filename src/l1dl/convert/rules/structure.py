@@ -9,14 +9,14 @@ import numpy as np
 
 from l1dl.convert.quantisers import check_quantiser
 from l1dl.convert.rules.products import add_affine
-from l1dl.convert.support import kind_of, where_of
+from l1dl.convert.support import kind_of, plain_kind, where_of
 from l1dl.convert.writer import Writer
 from l1dl.errors import UnsupportedError
 
 
 def merge(writer: Writer, layer: Any, sources: list[Any]) -> Any:
     """Merge tensors element by element, two at a time."""
-    kind, count = kind_of(layer), len(sources)
+    kind, count = plain_kind(layer), len(sources)
     shape = np.broadcast_shapes(*(tuple(source.shape[1:]) for source in sources))
     # In streams hls4ml broadcasts nothing at all.
     sources = [_expand(writer, source, shape, index, wholly=writer.stream) for index, source in enumerate(sources)]

@@ -16,7 +16,7 @@ LOGITS = "logits"
 def settings_of(card: ModelCard, plan: Plan) -> tuple[str, ...] | None:
     """Return a plan as ``section.key=value``; None where a card cannot say it.
 
-    A card prunes all layers alike, and has no key to take all hidden layers out.
+    A card prunes all layers alike, and has no key to take all hidden layers out; with HGQ2 it has no types of layers.
     """
     found: list[str] = []
     sparsities = {plan[name].sparsity for name in weighted_layers(card)}
@@ -26,6 +26,8 @@ def settings_of(card: ModelCard, plan: Plan) -> tuple[str, ...] | None:
         found.append(f"training.sparsity={max(sparsities):g}")
     if plan.clock_period_ns is not None:
         found.append(f"rtl.clock_period_ns={plan.clock_period_ns:.6g}")
+    if card.model.engine != "qkeras":  # it trains the types of its layers by itself
+        return None if plan.changes else tuple(found)
     layers = _settings_of_layers(card, plan)
     return None if layers is None else (*found, *layers)
 
@@ -37,6 +39,8 @@ def weighted_layers(card: ModelCard) -> tuple[str, ...]:
 
 def _settings_of_layers(card: ModelCard, plan: Plan) -> tuple[str, ...] | None:
     types = card.quantisation
+    assert types.weight is not None, "cards of QKeras have all types"
+    assert types.activation is not None
     hidden = [(name, layer) for name, layer in card.model.named() if not plan[name].removed]
     if not hidden:
         return None
