@@ -16,7 +16,7 @@ from l1dl.models.engines import is_hgq
 LEVEL = 1.1
 """Ratio of the EBOPs of neighbouring levels, of each of which the best model is kept."""
 
-LUT_PER_EBOP = 0.74
+LUT_PER_EBOP = 1.1
 """LUTs by Yosys over EBOPs, as the card ``jet_hgq2`` has them; other networks differ."""
 
 FAST, SLOW = 6.0, 0.1
