@@ -22,6 +22,9 @@ LUT_PER_EBOP = 1.1
 FAST, SLOW = 6.0, 0.1
 """How far beta follows a factor between wanted and actual EBOPs: at once, and more with each epoch (exponents)."""
 
+EPOCHS = 600
+"""Number of epochs below which it follows faster, so that a short training comes as far."""
+
 
 @dataclass
 class Price:
@@ -54,7 +57,7 @@ class Price:
             return low
         excess = math.log(max(ebops[-1], 1.0) / self.goal(epoch, max(ebops[0], 1.0)))
         # What lies beyond the limits is not added up, or it would have to be taken back later.
-        self.slow = min(max(self.slow + SLOW * excess, 0.0), span)
+        self.slow = min(max(self.slow + SLOW * max(1.0, EPOCHS / self.epochs) * excess, 0.0), span)
         return low * math.exp(min(max(self.slow + FAST * excess, 0.0), span))
 
     def goal(self, epoch: int, start: float) -> float:
