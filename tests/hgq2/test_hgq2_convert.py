@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hgq2_models import dense, draw_bits, quantised_input, values
-from support import need_engine
+from support import need_engine, need_tools, random_rows
 
+from l1dl.card import CosimCard, HlsCard, RtlCard
 from l1dl.convert import hgq2
 from l1dl.convert.convert import convert_model, input_ports
 from l1dl.convert.prepare import prepare
 from l1dl.convert.rules import HGQ2_RULES
+from l1dl.cosim.stream import cosimulate_stream
 from l1dl.emulate.engine import Emulator
 from l1dl.emulate.keras_codes import keras_outputs
 from l1dl.errors import UnsupportedError
@@ -20,6 +22,7 @@ from l1dl.models.backend import import_hgq, import_keras
 from l1dl.models.layers import HGQ2_LAYERS
 from l1dl.models.load import load_any
 from l1dl.models.prepare import prepare_model
+from l1dl.rtl.stream.design import build_stream
 
 need_engine("hgq2")
 
@@ -90,10 +93,24 @@ def test_layers_and_quantisers_without_exact_firmware_are_refused(tmp_path):
 
 
 def test_streams_are_refused(tmp_path):
-    from l1dl.card import HlsCard
-
     with pytest.raises(UnsupportedError, match="io_parallel"):
         convert_model(dense(1), tmp_path / "hls", settings=HlsCard(io_type="io_stream"))
+
+
+def test_types_by_channel_stream(tmp_path):
+    need_tools("verilator", "cxx")
+    keras, layers, rng = import_keras(), import_hgq().layers, np.random.default_rng(1)
+    inputs, x = quantised_input((4, 4, 2))
+    x = layers.QConv2D(2, 2, iq_conf=values(rng, shared=3), activation="relu", name="conv")(x)
+    x = layers.QDense(3, iq_conf=values(rng), name="logits")(keras.layers.Flatten(name="flat")(x))
+    model = draw_bits(keras.Model(inputs, x, name="streamed"), rng)
+    graph = convert_model(model, tmp_path / "hls").graph
+    rows = random_rows(np.random.default_rng(2), graph.input_ports, 100)
+    assert len(np.unique(Emulator(graph).run(rows), axis=0)) > 10
+    design = build_stream(graph, RtlCard(architecture="stream"))
+    settings = CosimCard(random_vectors=50)
+    report, _ = cosimulate_stream(graph, design, rows, tmp_path, settings=settings, sources=design.sources())
+    assert report.agreement.mismatches == 0
 
 
 def test_files_of_hgq2_load_and_hold_only_what_has_a_rule(tmp_path):

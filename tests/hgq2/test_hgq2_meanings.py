@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hgq2_models import FAMILIES, PORT
+from hgq2_models import FAMILIES, PORT, draw_bits
 from meanings import KerasContract, VerilogContract, make_case
 from support import need_engine, need_packages, need_tools
 
+from l1dl.card import load_card
+from l1dl.models.network import build_quantised
+from l1dl.models.scaler import Scaler
 from l1dl.ports import decode_rows
 
 need_engine("hgq2")
+
+MODELS = Path(__file__).parents[2] / "models"
+PHYSICAL = (
+    "data.inputs=physical", "quantisation.input={bits = 10, integer = 4}",
+    "quantisation.scaled_input={bits = 8, integer = 2}",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="class")
@@ -18,7 +29,7 @@ def case(request, tmp_path_factory):
     need_packages("keras", "hls4ml", "jax", "alkaid")
     need_tools("cxx")
     family, seed = request.param
-    return make_case(FAMILIES[family], seed, tmp_path_factory.mktemp("contract"))
+    return make_case({**FAMILIES, "cards": cards}[family], seed, tmp_path_factory.mktemp("contract"))
 
 
 class AlkaidContract(KerasContract):
@@ -48,6 +59,23 @@ class TestBranches(AlkaidContract):
 @pytest.mark.parametrize("case", [("images", 1)], indirect=True, scope="class")
 class TestImages(KerasContract):
     """Convolutions and pooling."""
+
+
+def cards(seed: int) -> object:
+    """Return the network of a card, of one layer less, with random bits and a scaling of its own."""
+    card = load_card(MODELS / "jet_hgq2", ["model.hidden=[8, 6]", *PHYSICAL])
+    rng = np.random.default_rng(seed)
+    return draw_bits(build_quantised(card, Scaler(rng.normal(size=4), 2.0 ** rng.normal(size=4)), (4,), 3), rng)
+
+
+@pytest.mark.parametrize("case", [("cards", 1)], indirect=True, scope="class")
+class TestCard(KerasContract):
+    """The network of a card, with its fixed quantisers and its scaling."""
+
+
+def test_all_cards_are_there():
+    engines = {path.parent.name: load_card(path).model.engine for path in MODELS.glob("*/model.toml")}
+    assert [name for name, engine in engines.items() if engine == "hgq2"] == ["jet_hgq2"]
 
 
 @pytest.mark.slow

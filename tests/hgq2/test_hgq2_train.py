@@ -69,6 +69,14 @@ def test_the_model_has_learnt_within_its_ebops(trained):
     assert [each["ebops"] for each in quantised["front"]] == sorted(each["ebops"] for each in quantised["front"])
 
 
+def test_models_of_the_front_are_written_and_calibrated(trained):
+    few = facts(trained)["front"][0]
+    model = load_model(trained.directory / f"front-{few['epoch']}.keras")
+    x, y = tiny_data()
+    assert count_wrapped(model, x) == 0
+    assert np.mean(np.argmax(model.predict(x, verbose=0), axis=1) == y) > 0.6
+
+
 def test_ranges_hold_the_training_split_and_a_narrower_one_does_not(trained):
     model = load_model(trained.model_path("quantised"))
     x, _ = tiny_data()

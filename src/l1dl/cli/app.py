@@ -29,7 +29,7 @@ app = typer.Typer(
     name="l1dl",
     help="""From a quantised network to proved trigger firmware, on a laptop.
 
-    l1dl trains a QKeras model, converts it with hls4ml, compiles it to pipelined Verilog and shows that
+    l1dl trains a model of QKeras or HGQ2, converts it with hls4ml, compiles it to pipelined Verilog and shows that
     Keras, the C++ of hls4ml, the exact emulator and the RTL agree in every output bit.
     """,
     epilog="Exit codes: 0 good, 1 mismatch or broken budget, 2 bad input, 3 tool missing or failed.",

@@ -106,7 +106,7 @@ def deploy(
     until: Annotated[str, typer.Option("--until", metavar="STAGE", help="Last stage.")] = "report",
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if they are up to date.")] = False,
 ) -> int:
-    """Take a Keras or QKeras model to proved firmware: convert, emulate, rtl, cosim, synth, report.
+    """Take a model of Keras, QKeras or HGQ2 to proved firmware: convert, emulate, rtl, cosim, synth, report.
 
     The file may be of Keras 3 or of Keras 2 with QKeras 0.9; no code in it is run. A model without quantisers gets
     the types that --type and --types give, and others from the calibration events. Exit code 0 means that all

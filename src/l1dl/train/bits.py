@@ -16,11 +16,14 @@ from l1dl.models.engines import is_hgq
 LEVEL = 1.1
 """Ratio of the EBOPs of neighbouring levels, of each of which the best model is kept."""
 
-LUT_PER_EBOP = 0.74
+LUT_PER_EBOP = 1.1
 """LUTs by Yosys over EBOPs, as the card ``jet_hgq2`` has them; other networks differ."""
 
 FAST, SLOW = 6.0, 0.1
 """How far beta follows a factor between wanted and actual EBOPs: at once, and more with each epoch (exponents)."""
+
+EPOCHS = 600
+"""Number of epochs below which it follows faster, so that a short training comes as far."""
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Price:
             return low
         excess = math.log(max(ebops[-1], 1.0) / self.goal(epoch, max(ebops[0], 1.0)))
         # What lies beyond the limits is not added up, or it would have to be taken back later.
-        self.slow = min(max(self.slow + SLOW * excess, 0.0), span)
+        self.slow = min(max(self.slow + SLOW * max(1.0, EPOCHS / self.epochs) * excess, 0.0), span)
         return low * math.exp(min(max(self.slow + FAST * excess, 0.0), span))
 
     def goal(self, epoch: int, start: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ BUILDERS: dict[str, Callable[[ModelCard, Scaler | None, tuple[int, ...], int], A
     "quantised": build_quantised,
 }
 """The two models of a card, in the order of their training."""
+
+FRONT_REACH = 4
+"""How many times the EBOPs that are allowed a model may have to be written beside the best one."""
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of the training, epochs done, epochs in all, and the state in words."""
@@ -223,17 +226,32 @@ def _train_one(
         progress=None if progress is None else lambda *state: progress(f"{kind}, seed {seed}", *state),
         bits=high_granularity,
     )
-    bits = {} if high_granularity is None else _calibrate(model, fitted, parts, high_granularity)
+    bits: dict[str, Any] = {}
+    if high_granularity is not None:
+        x, margin = parts[Split.TRAIN][0], high_granularity.margin
+        if seed == card.training.seed:
+            bits["front"] = _save_front(model, fitted, x, high_granularity, directory)
+        bits["ebops"] = calibrate(model, x, margin)
+        bits["wrapped_events"] = {split.name.lower(): count_wrapped(model, parts[split][0]) for split in Split}
     return model, fitted, bits, predict(model, parts[Split.TEST][0])
 
 
-def _calibrate(model: Any, fitted: Fit, parts: Mapping[Split, Any], settings: Hgq2Card) -> dict[str, Any]:
-    """Fit the ranges of a model of HGQ2 to the training split; return what its bits cost, and what wraps."""
-    return {
-        "ebops": calibrate(model, parts[Split.TRAIN][0], settings.margin),
-        "wrapped_events": {split.name.lower(): count_wrapped(model, parts[split][0]) for split in Split},
-        "front": [candidate.facts() for candidate in fitted.front],
-    }
+def _save_front(model: Any, fitted: Fit, x: Any, settings: Hgq2Card, directory: Path) -> list[dict[str, Any]]:
+    """Write the best models at each level of EBOPs, calibrated, as ``front-<epoch>.keras``; return their facts.
+
+    Those of far more EBOPs than allowed are noted only.
+    """
+    for old in directory.glob("front-*.keras"):
+        old.unlink()
+    best, facts = model.get_weights(), []
+    for candidate in fitted.front:
+        facts.append(candidate.facts())
+        if candidate.ebops <= FRONT_REACH * settings.ebops:
+            model.set_weights(candidate.weights)
+            calibrate(model, x, settings.margin)
+            save_model(model, directory / f"front-{candidate.epoch}.keras")
+    model.set_weights(best)
+    return facts
 
 
 def _changes(card: ModelCard, dataset: Dataset, seed: int) -> Changes | None:
