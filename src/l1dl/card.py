@@ -358,7 +358,7 @@ class RtlCard(_Section):
         Target clock period in ns.
     stage_delay_ns
         Longest estimated delay of a pipeline stage, registers included, or of each stage (the last one holds for those
-        behind it, too); 0.87 of the clock period by default.
+        behind it, too); 0.97 of the clock period by default.
     language
         ``vhdl`` writes the design in VHDL as well; simulation and synthesis always read the Verilog.
     architecture

@@ -4,7 +4,8 @@ The estimate counts what Yosys' netlists show, cell by cell, with the delays of 
 
 - Logic is packed into LUTs of six inputs as long as what it reads together is no more.
 - A sum is a LUT and a carry chain. Sums of sums whose parts nothing else reads become one: levels of LUTs that make
-  two addends of three (C. S. Wallace, IEEE Trans. Electron. Comput. EC-13 (1964) 14), and one carry chain.
+  two addends of three (C. S. Wallace, IEEE Trans. Electron. Comput. EC-13 (1964) 14), and one carry chain. Yosys does
+  not see that a part has fewer bits than its addends seem to need, and leaves such a part alone.
 - Each net costs the more, the more operations read it.
 """
 
@@ -55,11 +56,14 @@ class Arrival(NamedTuple):
         Bits that each of its bits is made of within the LUT; 1 for the output of a register or a carry chain.
     addends
         Of a sum that no carry chain has computed yet; 1 of everything else.
+    reach
+        Of such a sum, how far its addends may reach in all, by the bits that they have.
     """
 
     time: float
     inputs: int = 1
     addends: int = 1
+    reach: float = 0.0
 
 
 _KNOWN = Arrival(0.0, 0)
@@ -138,17 +142,52 @@ class Arrivals:
         if op.opcode == Opcode.MULTIPLICATION:  # rows of partial products
             rows = max(2, min(self.widths[address] for address in op.addr))
             return Arrival(max(self._addend(address, operand).time for address in op.addr), 1, rows)
-        time, addends = 0.0, int(op.opcode in (Opcode.CONSTANT_ADDITION, Opcode.NEGATION))
-        for address in op.addr:
+        time, addends, reach = 0.0, 0, 0.0
+        if op.opcode in (Opcode.CONSTANT_ADDITION, Opcode.NEGATION):
+            addends, reach = 1, _reach(op)
+        fractions = self._fractions(op)
+        for address, fraction in zip(op.addr, fractions, strict=False):
             arrival = operand(address)
-            if arrival.addends == 1 or self._readers[address] > 1:
-                arrival = self._addend(address, operand)
+            if arrival.addends == 1 or not self._is_part(address, op, fraction == max(fractions), arrival.reach):
+                arrival = self._addend(address, operand, alone=op.opcode == Opcode.CONSTANT_ADDITION)
+                arrival = arrival._replace(reach=_reach(self._ops[address]))
             time, addends = max(time, arrival.time), addends + arrival.addends
-        return Arrival(time, 1, addends)
+            reach += arrival.reach * 2.0 ** (self._ops[address].qint.kif[2] - fraction)
+        return Arrival(time, 1, addends, reach)
 
-    def _addend(self, index: int, operand: Callable[[int], Arrival]) -> Arrival:
+    def _is_part(self, index: int, reader: Any, aligned: bool, reach: float) -> bool:
+        """Say whether Yosys makes a sum part of the sum that reads it, and not one of its own.
+
+        It does where nothing else reads it, all of its bits are read as they are, and none was cut off that the
+        addends seem to need.
+        """
+        op = self._ops[index]
+        if op.opcode == Opcode.MULTIPLICATION:
+            return False
+        whole = max(self._fractions(op)) == op.qint.kif[2]
+        narrower = reach > _reach(op) and self.widths[index] != sum(reader.qint.kif)
+        return self._readers[index] == 1 and aligned and whole and op.qint.min < 0 and not narrower
+
+    def _fractions(self, op: Any) -> list[int]:
+        """Return the fractional bits of the addends of a sum, those of a constant last."""
+        operands = [self._ops[address].qint.kif[2] for address in op.addr]
+        if op.opcode == Opcode.CONSTANT_ADDITION:
+            return [*operands, int(op.data[1])]
+        return [fraction - shift for fraction, shift in zip(operands, _shifts(op), strict=True)]
+
+    def _addend(self, index: int, operand: Callable[[int], Arrival], *, alone: bool = False) -> Arrival:
+        """Return an addend as it is in front of the LUT of its sum.
+
+        Parameters
+        ----------
+        alone
+            There is no other addend but a constant: no LUT adds the two, so that the logic of the addend may be there.
+        """
         arrival = self._whole(index, operand)
-        return _through_lut(arrival) if arrival.inputs > 1 else arrival
+        if not alone:
+            return _through_lut(arrival) if arrival.inputs > 1 else arrival
+        spared = 0.0 if arrival.inputs > 1 else DELAYS.lut + DELAYS.net_in_slice
+        return Arrival(arrival.time - spared)
 
     def _look_up(self, key: Arrival, width: int, index: int) -> Arrival:
         """Return the entry of a table: LUTs, the wide multiplexers of a slice, and LUTs that choose one of four."""
@@ -173,6 +212,19 @@ def _count_readers(program: Any) -> list[int]:
         for address in op.addr:
             readers[address] += max(1, readers[index]) if op.opcode == Opcode.WRAP else 1
     return [max(1, count) for count in readers]
+
+
+def _reach(op: Any) -> float:
+    """Return the weight of the bit above the highest one of a value."""
+    signed, integers, _ = op.qint.kif
+    return float(2.0 ** (signed + integers))
+
+
+def _shifts(op: Any) -> list[int]:
+    """Return the exponents of the powers of two that a sum of values scales them with."""
+    if op.opcode == Opcode.SUM:
+        return [int(shift) for shift in op.data[1 : 2 * len(op.addr) : 2]]
+    return [0, int(op.data[0])] if len(op.addr) > 1 else [0]
 
 
 def _doublings(readers: int) -> float:

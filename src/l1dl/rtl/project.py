@@ -22,7 +22,7 @@ from l1dl.rtl.pipeline import schedule, split_stages
 from l1dl.rtl.verilog import emit_constraints, emit_pipeline, emit_stages, emit_tables, emit_top, primitives
 from l1dl.rtl.vhdl import check_vhdl_name, emit_vhdl
 
-STAGE_SHARE = 0.87
+STAGE_SHARE = 0.97
 """Share of the clock period that the estimated delay of a stage may take where the card gives none."""
 
 
