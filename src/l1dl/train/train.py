@@ -109,7 +109,8 @@ def train_model(
     for kind in BUILDERS:
         figures = []
         for seed in range(card.training.seed, card.training.seed + seeds):
-            model, fitted, bits, logits = _train_one(card, kind, scaler, dataset, seed, directory, progress)
+            model, fitted, bits = train_one(card, kind, dataset, seed, directory, progress)
+            logits = predict(model, model_inputs(card, scaler, dataset.part(Split.TEST)[0]))
             ebops = {"ebops": bits["ebops"]} if bits else {}
             figures.append(
                 {"seed": seed, "accuracy": accuracy(labels, logits), "macro_auc": macro_auc(labels, logits), **ebops}
@@ -191,17 +192,18 @@ def model_digest(path: Path) -> str:
         raise InputError(msg) from None
 
 
-def _train_one(
-    card: ModelCard,
-    kind: str,
-    scaler: Scaler | None,
-    dataset: Dataset,
-    seed: int,
-    directory: Path,
-    progress: Progress | None,
-) -> tuple[Any, Fit, dict[str, Any], Scores]:
-    """Train one model with one seed; return it, its history, the facts of its bits, its logits of the test split."""
-    keras = import_keras()
+def train_one(
+    card: ModelCard, kind: str, dataset: Dataset, seed: int, directory: Path, progress: Progress | None = None
+) -> tuple[Any, Fit, dict[str, Any]]:
+    """Train the ``float`` or the ``quantised`` model with one seed; return it, its history, the facts of its bits.
+
+    Parameters
+    ----------
+    directory
+        Holds the checkpoint while training.
+    """
+    keras = import_keras(card.training.backend)
+    scaler = card_scaler(card, dataset)
     with quiet_stderr():  # it imports TensorFlow where that is installed
         keras.utils.set_random_seed(seed)
     model = BUILDERS[kind](card, scaler, dataset.shape, len(dataset.classes))
@@ -224,7 +226,7 @@ def _train_one(
         bits=high_granularity,
     )
     bits = {} if high_granularity is None else _calibrate(model, fitted, parts, high_granularity)
-    return model, fitted, bits, predict(model, parts[Split.TEST][0])
+    return model, fitted, bits
 
 
 def _calibrate(model: Any, fitted: Fit, parts: Mapping[Split, Any], settings: Hgq2Card) -> dict[str, Any]:
