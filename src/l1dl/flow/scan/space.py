@@ -328,7 +328,7 @@ def _check_name(card: ModelCard, name: str, given: Mapping[str, Domain]) -> None
     word, layer = _word(name), name.partition(".")[2]
     if word is None:
         if "." not in name and name not in ModelCard.model_fields:
-            msg = f"--vary {name} is unknown{did_you_mean(name, WORDS)}; give SECTION.KEY or one of {', '.join(WORDS)}"
+            msg = f"--vary {name} is unknown{did_you_mean(name, WORDS)} (allowed: SECTION.KEY, {', '.join(WORDS)})"
             raise InputError(msg)
         clash = [
             other for other in given

@@ -25,10 +25,13 @@ from l1dl.flow.scan.space import Choice, Domain, Draw, Space, make_space
 from l1dl.flow.scan.trial import LOG, RESULT, TASK, check_architecture
 from l1dl.models.engines import check_engine
 from l1dl.models.network import check_layers
-from l1dl.tools import Tool, run_parallel, run_tool
+from l1dl.tools import Tool, is_stopped, run_parallel, run_tool
 
 SETTINGS, DATABASE, POINTS, TRIALS, FLOAT = "scan.json", "study.db", "points", "trials", "float"
 """What a scan's directory holds: settings, study, runs of proved points, work of the trials, and of the float model."""
+
+WORKER = (sys.executable, "-m", "l1dl.flow.scan.trial")
+"""Command that does a trial."""
 
 TRIAL_LIMIT_S = 24 * 3600.0
 """Time limit of a trial, in s."""
@@ -145,21 +148,20 @@ def scan_card(
         The processes of the first trials broke down.
     """
     say = progress or (lambda _text, _done, _total: None)
-    with RunDirectory(directory):
+    with RunDirectory(directory), _database():
         _remember(scan, directory)
         search = _Search(scan, space, directory, storage)
-        work: list[Callable[[], str]] = [] if (directory / FLOAT / RESULT).exists() else [search.float_model]
-        before, open_trials = search.count(), search.open_trials()
-        missing = len(open_trials) + max(0, trials - before)
-        work += [search.one_trial] * missing
-        say(f"{before - len(open_trials)} trials are finished", before - len(open_trials), trials)
+        done = search.begun() - len(search.open)
+        work = [search.one_trial] * (len(search.open) + max(0, trials - search.begun()))
+        reference = [] if (directory / FLOAT / RESULT).exists() else [search.float_model]
+        say(f"{done} trials are finished", done, trials)
 
         def finished(number: int) -> None:
             search.save()
-            say(search.last, before - len(open_trials) + max(0, number - (len(work) - missing)), trials)
+            say(search.last, done + max(0, number - len(reference)), trials)
 
         try:
-            run_parallel(work, jobs=jobs, finished=finished)
+            run_parallel([*reference, *work], jobs=jobs, finished=finished)
         finally:
             search.save()
         results = search.results()
@@ -220,28 +222,35 @@ def _remember(scan: Scan, directory: Path) -> None:
 
 
 class _Search:
-    """The study, as the threads that wait for trials use it."""
+    """The study, as the threads that wait for trials use it.
+
+    Attributes
+    ----------
+    open
+        Trials that an earlier process has begun in this directory and not finished.
+    last
+        What was done last, in words.
+    """
 
     def __init__(self, scan: Scan, space: Space, directory: Path, storage: str | None) -> None:
         self._scan, self._space, self._directory = scan, space, directory
         self._lock = threading.Lock()
         self._owner = None if storage is None else f"{platform.node()}:{directory.resolve()}"
-        self._study = _open(scan, _url(directory, storage))
+        self._study = _open(scan, _url(directory, storage), make=True)
         if not self._trials():
             self._study.enqueue_trial(space.own(), skip_if_exists=True)
-        self._continued = self.open_trials()
+        self.open = self._left_open()
         self._failures = 0
         self.last = ""
 
     def _trials(self) -> list[Any]:
         return list(self._study.get_trials(deepcopy=False))
 
-    def count(self) -> int:
+    def begun(self) -> int:
         """Return the number of trials that were begun, here or elsewhere."""
         return sum(trial.state.name != "WAITING" for trial in self._trials())
 
-    def open_trials(self) -> list[Any]:
-        """Return the trials that this directory has begun and not finished."""
+    def _left_open(self) -> list[Any]:
         return [
             trial for trial in self._trials()
             if trial.state.name == "RUNNING" and (self._owner in (None, trial.user_attrs.get("owner")))
@@ -274,6 +283,8 @@ class _Search:
         try:
             result = known or self._work(self._directory / TRIALS / f"{trial.number:04}", "quantised", changes)
         except ToolFailedError as error:
+            if is_stopped():  # the trial stays open, and the next call goes on with it
+                raise
             with self._lock:
                 self._fail(trial, error)
             return self.last
@@ -286,7 +297,7 @@ class _Search:
         from optuna.samplers import TPESampler
         from optuna.trial import Trial
 
-        trial = Trial(self._study, self._continued.pop(0)._trial_id) if self._continued else self._study.ask()
+        trial = Trial(self._study, self.open.pop(0)._trial_id) if self.open else self._study.ask()
         if self._owner is not None:
             trial.set_user_attr("owner", self._owner)
         # A seed for each trial, so that a scan that was interrupted goes on as if it had not been.
@@ -309,7 +320,7 @@ class _Search:
         if found is None or read_json(place / TASK) != task:
             (place / RESULT).unlink(missing_ok=True)
             write_json(place / TASK, task)
-            worker = Tool(f"trial {place.name}", (sys.executable, "-m", "l1dl.flow.scan.trial"), __version__)
+            worker = Tool(f"trial {place.name}", WORKER, __version__)
             run_tool(worker, [place.resolve()], cwd=Path.cwd(), log=place / LOG, timeout_s=TRIAL_LIMIT_S)
             found = read_json(place / RESULT)
         result: dict[str, Any] = found
@@ -358,29 +369,52 @@ def _url(directory: Path, storage: str | None) -> str:
     return storage or f"sqlite:///{(directory / DATABASE).resolve()}"
 
 
-def _open(scan: Scan, url: str) -> Any:
-    """Return the study, which is made if it does not exist."""
+def _open(scan: Scan, url: str, *, make: bool = False) -> Any:
+    """Return the study.
+
+    Parameters
+    ----------
+    make
+        Whether it is made if it does not exist.
+    """
     try:
         import optuna
-        from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+        from sqlalchemy.exc import ArgumentError
     except ImportError as error:
         msg = f"Optuna cannot be imported ({error}); install it: pip install 'l1dl[scan]'"
         raise ToolMissingError(msg) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    shown = "the study of the scan" if url.startswith("sqlite") else "the database of --storage"
     directions = ["maximize", "minimize"]
     try:
-        return optuna.create_study(storage=url, study_name=scan.study, directions=directions, load_if_exists=True)
-    except ModuleNotFoundError as error:
-        msg = f"--storage needs the Python package {error.name}; install it beside l1dl"
-        raise ToolMissingError(msg) from None
-    except (ArgumentError, ImportError) as error:
-        msg = f"--storage is no URL of a database; give e.g. postgresql+psycopg://HOST/NAME ({type(error).__name__})"
+        with _database():
+            if not make:
+                return optuna.load_study(storage=url, study_name=scan.study)
+            return optuna.create_study(storage=url, study_name=scan.study, directions=directions, load_if_exists=True)
+    except KeyError:
+        msg = "the database holds no such scan; give the --storage that it was made with"
         raise InputError(msg) from None
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        msg = f"{shown} cannot be opened: {cause}"
+    except ImportError as error:
+        msg = f"--storage needs a driver that is not installed ({error.name or 'see SQLAlchemy'}); pip install it"
+        raise ToolMissingError(msg) from None
+    except ArgumentError:
+        msg = "--storage is no URL of a database; give e.g. postgresql+psycopg://HOST/NAME"
+        raise InputError(msg) from None
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[None]:
+    """Turn what a database that is damaged, full or gone raises into one line, without the address of a server."""
+    try:
+        yield
+    except Exception as error:
+        causes = [error, *([error.__cause__] if error.__cause__ else [])]
+        if not any(type(each).__module__.startswith(("sqlalchemy.", "sqlite3")) for each in causes) or any(
+            type(each).__name__ in ("ArgumentError", "NoSuchModuleError") for each in causes
+        ):
+            raise
+        text = str(getattr(causes[-1], "orig", None) or causes[-1]).splitlines()[0]
+        msg = f"the study of the scan cannot be read or written: {text}"
         raise StorageError(msg) from None
 
 
