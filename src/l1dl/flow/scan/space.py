@@ -174,7 +174,9 @@ class Space:
         return found
 
     def check(self, load: Callable[[Sequence[str]], ModelCard]) -> None:
-        """Refuse a key that the card does not have, or one of which it takes no value.
+        """Refuse a key that the card does not have, and values that it does not take if nothing else varies.
+
+        One end of a range may be refused: not all combinations need be cards.
 
         Parameters
         ----------
@@ -186,23 +188,15 @@ class Space:
         InputError
             The text is that of the card.
         """
-        own = self.own()
-        for checked in self.domains.values():
-            problem: InputError | None = None
-            for sample in checked.samples:
-
-                def draw(name: str, domain: Domain, checked: Domain = checked, sample: Any = sample) -> Any:
-                    return sample if domain is checked else own.get(name, domain.samples[0])
-
-                problem = None
+        for name, domain in self.domains.items():
+            alone, problems = Space(self.card, {name: domain}), []
+            for sample in domain.samples:
                 try:
-                    load(self.changes(draw))
-                except InputError as error:
-                    problem = error
-                else:
-                    break
-            if problem is not None:
-                raise problem
+                    load(alone.changes(lambda _name, _domain, sample=sample: sample))  # type: ignore[misc]
+                except InputError as error:  # noqa: PERF203
+                    problems.append(error)
+            if len(problems) > isinstance(domain, Range):
+                raise problems[0]
 
     def _layers(self, draw: Draw) -> Iterator[str]:
         """Yield the hidden layers, with types of their own where bits vary, and the type of the logits."""
