@@ -26,7 +26,6 @@ def add_to(app: typer.Typer) -> None:
 
 
 def scan(
-    context: typer.Context,
     target: Annotated[
         Path, typer.Argument(metavar="CARD-or-SCAN", help="Model card; with --show, --prove or --card the scan.")
     ],
@@ -90,9 +89,7 @@ def scan(
         return 0
     if prove:
         with display() as shown:
-            results = prove_front(
-                target, storage=storage, command=context.obj, report=shown.step, listen=shown.stage, tell=show
-            )
+            results = prove_front(target, storage=storage, report=shown.step, listen=shown.stage, tell=show)
     elif show_it:
         _, results = read_scan(target, storage=storage, objectives=goal)
         write_results(results, target)

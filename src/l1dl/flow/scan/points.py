@@ -20,7 +20,6 @@ def prove_front(
     directory: Path,
     *,
     storage: str | None = None,
-    command: str = "",
     report: Reporter | None = None,
     listen: StageListener | None = None,
     tell: Callable[[str], None] | None = None,
@@ -41,8 +40,8 @@ def prove_front(
             tell(f"point {point.number}: {results.command(point)}")
         try:
             run_card(
-                Path(scan.card), changes=point.changes, out=directory / POINTS / f"{point.number:04}", command=command,
-                report=report, listen=listen,
+                Path(scan.card), changes=point.changes, out=directory / POINTS / f"{point.number:04}",
+                command=results.command(point), report=report, listen=listen,
             )  # fmt: skip
         except MismatchError as error:
             if tell is not None:

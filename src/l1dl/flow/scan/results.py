@@ -32,7 +32,7 @@ FIGURES = (
 )  # fmt: skip
 """Columns of the table, in their order."""
 
-PROVED = ("bit_exact", "lut", "auc", "auc_error", "accuracy", "latency_ns", "same_network")
+PROVED = ("bit_exact", "lut", "ff", "auc", "auc_error", "accuracy", "latency_ns", "same_network")
 """What the whole road finds: LUTs of Yosys, figures of the test split, and whether it is the network of the trial."""
 
 
@@ -61,6 +61,10 @@ class Objectives:
                 msg = f"--objectives: {part!r} is not allowed{did_you_mean(part, known)}; allowed: {', '.join(known)}"
                 raise InputError(msg)
         return cls(*parts)
+
+    def known(self, figures: Mapping[str, Any]) -> bool:
+        """Say whether both figures are there."""
+        return all(figures.get(_KEYS.get(name, name)) is not None for name in (self.gain, self.cost))
 
     def values(self, figures: Mapping[str, Any]) -> tuple[float, float]:
         """Return the two figures."""
@@ -225,9 +229,9 @@ def front_figure(results: Results) -> Figure:
     )  # fmt: skip
     for point, (gain, cost) in zip(results.front, best, strict=True):
         axes.annotate(str(point.number), (cost, gain), xytext=(4, -11), textcoords="offset points", fontsize=9)
-    proved = [(point, point.proved) for point in results.points if point.proved and point.proved.get("lut")]
-    if proved and goal.cost in ("lut", "latency"):
-        found = [goal.values(figures) for _, figures in proved]
+    proved = [point.proved for point in results.points if point.proved is not None]
+    found = [goal.values(figures) for figures in proved if goal.known(figures)]
+    if found:
         axes.plot(
             [cost for _, cost in found], [gain for gain, _ in found], "D", color=PALETTE[2], ms=6, mfc="none",
             label="proved: test split, Yosys",
@@ -239,7 +243,7 @@ def front_figure(results: Results) -> Figure:
     axes.set_xlabel(f"{COSTS[goal.cost]}{origin}")
     axes.set_ylabel(f"{GAINS[goal.gain]}, validation split")
     axes.set_title(label(results.name), fontsize=13)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
