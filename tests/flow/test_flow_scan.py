@@ -26,7 +26,7 @@ from l1dl.card import load_card
 from l1dl.data.load import load_card_data
 from l1dl.errors import InputError, StorageError, ToolFailedError
 from l1dl.flow.scan import study
-from l1dl.flow.scan.points import export_card
+from l1dl.flow.scan.points import card_text, export_card
 from l1dl.flow.scan.results import Objectives, Results, front
 from l1dl.flow.scan.space import Choice, Range, Space, make_space, parse_vary
 from l1dl.flow.scan.study import prepare, read_scan, scan_card
@@ -324,6 +324,39 @@ def test_the_card_of_a_point_is_its_trial(card: Path, tmp_path: Path) -> None:
         export_card(found, results, 2, tmp_path / "a" / "new")
     with pytest.raises(InputError, match="no point 3"):
         export_card(found, results, 3, tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["jet_mlp", "jet_hgq2", "digits_cnn"])
+def test_any_network_of_the_space_becomes_a_card(name: str, tmp_path: Path) -> None:
+    source = MODELS / name
+    space = make_space(load_card(source), ())
+    for seed in range(10):
+        card = load_card(source, random_changes(space, seed))
+        target = tmp_path / str(seed)
+        target.mkdir()
+        (target / "model.toml").write_text(card_text(card, source, target, seed), encoding="utf-8")
+        read = load_card(target)
+        assert read.name == f"{name}_{seed}"
+        assert read.model_copy(update={"name": card.name, "data": card.data}) == card
+        where = (source / card.data.file).resolve()
+        assert (target / read.data.file).resolve() == where if where.exists() else read.data.file == card.data.file
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind", "words"),
+    [
+        ("nothing", InputError, "no URL of a database"),
+        ("nodb://me:secret@host/x", InputError, "no URL of a database"),
+        ("oracle+nodriver://me:secret@host/x", InputError, "no URL of a database"),
+        ("sqlite:////nowhere/at/all.db", StorageError, "unable to open"),
+    ],
+)
+def test_a_database_that_is_not_there(
+    storage: str, kind: type[Exception], words: str, card: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        scan(card, tmp_path / "out", 1, storage=storage)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_trial_ends_with_the_scan_that_was_killed() -> None:
