@@ -66,4 +66,4 @@ $(VENV_hgq2)/.installed: requirements/hgq2.txt pyproject.toml
 	$(call install,hgq2)
 
 clean:
-	rm -rf $(VENV_qkeras) $(VENV_hgq2) runs hls_projects/*/
+	rm -rf $(VENV_qkeras) $(VENV_hgq2) runs scans hls_projects/*/

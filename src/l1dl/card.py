@@ -531,6 +531,15 @@ def load_card(path: Path, changes: Sequence[str] = ()) -> ModelCard:
         raise InputError(msg) from None
 
 
+def to_toml(value: Any) -> str:
+    """Return a value as TOML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {to_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    return json.dumps(value)
+
+
 def _read_change(change: str) -> dict[str, typing.Any]:
     """Return ``section.key=value`` as the nested tables that it stands for."""
     key, separator, value = change.partition("=")

@@ -311,6 +311,12 @@ def run_parallel(
     return [future.result() for future in futures]
 
 
+def is_stopped() -> bool:
+    """Say whether the `run_parallel` that this thread works for has ended its programs."""
+    group = _GROUP.get()
+    return group is not None and group.stopped
+
+
 class _Group:
     """The programs that the threads of one `run_parallel` have started and that still run.
 
@@ -322,6 +328,11 @@ class _Group:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the programs were ended."""
+        return self._stopped or (self._outer is not None and self._outer.stopped)
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
         """Note a program; it is ended at once if the group was stopped."""

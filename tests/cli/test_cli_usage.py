@@ -16,7 +16,7 @@ from l1dl.cli.app import invoke
 
 COMMANDS = (
     ("run",), ("deploy",), ("train",), ("convert",), ("emulate",), ("rtl",), ("cosim",), ("synth",), ("report",),
-    ("build",), ("seu",), ("place",), ("fit",), ("doctor",),
+    ("build",), ("seu",), ("place",), ("fit",), ("scan",), ("doctor",),
     ("data", "jets"), ("data", "images"), ("data", "check"), ("data", "fetch-openml"),
 )  # fmt: skip
 
@@ -32,6 +32,8 @@ HEAVY = (
     "alkaid",
     "pandas",
     "h5py",
+    "optuna",
+    "sqlalchemy",
 )
 
 
@@ -116,6 +118,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "nowhere"], ["nowhere is neither a model card nor a run directory"]),
         (["fit", "x", "--max-latency", "5 s"], ["--max-latency '5 s' has the unit 's'", "100ns"]),
         (["fit", "x", "--max-lut", "many"], ["--max-lut 'many'", "20k"]),
+        (["scan", "nowhere"], ["model card not found: nowhere"]),
+        (["scan", "nowhere", "--show"], ["nowhere holds no scan", "l1dl scan CARD"]),
+        (["scan", "nowhere", "--card", "3"], ["--card needs --out"]),
+        (["scan", "nowhere", "--show", "--prove"], ["exclude each other"]),
+        (["scan", "x", "--objectives", "auc"], ["'auc' is no pair", "lut, ff, latency"]),
         (["fit", "x", "--max-auc-loss", "3"], ["--max-auc-loss 3", "between 0 and 1"]),
     ],
 )

@@ -21,7 +21,7 @@ ORDER = (
 BASE = ("errors", "reserved", "fixed", "metrics", "nodes", "ports", "graph", "card", "artifacts", "tools")
 HEAVY = (
     "tensorflow", "keras", "qkeras", "hls4ml", "jax", "pythia8mc", "fastjet", "matplotlib", "mplhep", "alkaid",
-    "sklearn", "pyarrow",
+    "sklearn", "pyarrow", "optuna", "sqlalchemy",
 )  # fmt: skip
 LOADED_BY = {"plugins/alir_tracer.py": "alkaid"}
 """Files that only the named library loads, as its plugin."""

@@ -9,7 +9,7 @@ import pytest
 
 from l1dl import tools
 from l1dl.errors import StorageError, ToolFailedError, ToolMissingError
-from l1dl.tools import Tool, find_tool, run_parallel, run_tool
+from l1dl.tools import Tool, find_tool, is_stopped, run_parallel, run_tool
 
 PYTHON = Tool("python", (sys.executable,), "3")
 
@@ -195,12 +195,35 @@ def test_the_first_failure_ends_the_others(tmp_path):
     assert gone(int(log.read_text()))
 
 
+def test_who_is_ended_knows_it(tmp_path: Path) -> None:
+    log, seen = tmp_path / "long.log", [is_stopped()]
+
+    def long() -> None:
+        seen.append(is_stopped())
+        try:
+            run_tool(PYTHON, ["-c", CHILD], cwd=tmp_path, log=log, timeout_s=100)
+        except ToolFailedError:
+            seen.append(is_stopped())
+
+    def fail() -> None:
+        while not log.exists() or not log.read_text().endswith("\n"):
+            time.sleep(0.02)
+        msg = "broken"
+        raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="broken"):
+        run_parallel([lambda: run_parallel([long], jobs=1), fail], jobs=2)
+    assert seen == [False, False, True]
+    assert not is_stopped()
+
+
 def test_a_failure_ends_what_threads_of_threads_have_started(tmp_path: Path) -> None:
     started = tmp_path / "started"
 
     def long() -> None:
         script = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
-        run_parallel([lambda: run_tool(PYTHON, ["-c", script], cwd=tmp_path, log=tmp_path / "long.log")], jobs=1)
+        log = tmp_path / "long.log"
+        run_parallel([lambda: run_tool(PYTHON, ["-c", script], cwd=tmp_path, log=log, timeout_s=600)], jobs=1)
 
     def fail() -> None:
         while not started.exists():

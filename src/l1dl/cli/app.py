@@ -14,7 +14,22 @@ from typing import Annotated
 import typer
 
 from l1dl import __version__
-from l1dl.cli import architectures, build, compare, data, deploy, doctor, emulate, export, fit, prove, run, seu, stages
+from l1dl.cli import (
+    architectures,
+    build,
+    compare,
+    data,
+    deploy,
+    doctor,
+    emulate,
+    export,
+    fit,
+    prove,
+    run,
+    scan,
+    seu,
+    stages,
+)
 from l1dl.cli import place as placement
 from l1dl.cli.signals import STOPPED
 from l1dl.errors import L1dlError
@@ -51,6 +66,7 @@ build.add_to(app)
 seu.add_to(app)
 placement.add_to(app)
 fit.add_to(app)
+scan.add_to(app)
 doctor.add_to(app)
 
 

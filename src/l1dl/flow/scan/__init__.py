@@ -1,0 +1,1 @@
+"""The front of accuracy and resources over a model card: an automatic search, each trial a list of ``--set`` values."""
