@@ -51,15 +51,15 @@ class ClockPoint:
         return self.clock_period_ns - self.delay_ns
 
 
-HEADERS = ("clock", "stages", "latency", "LUT", "FF", "slowest stage", "slack", "events")
+HEADERS = ("clock", "cycles", "latency", "LUT", "FF", "slowest", "slack", "events")
 
 
 def table(points: Sequence[ClockPoint]) -> list[tuple[str, ...]]:
     """Return the rows of a table with the headers `HEADERS`."""
     return [
         (
-            f"{point.clock_mhz:.4g} MHz", count(point.stages),
-            f"{count(point.latency_cycles)} cycles, {point.latency_ns:.1f} ns", count(point.lut), count(point.ff),
+            f"{point.clock_mhz:.4g} MHz", count(point.latency_cycles), f"{point.latency_ns:.1f} ns", count(point.lut),
+            count(point.ff),
             f"{point.delay_ns:.2f} ns", f"{point.slack_ns:+.2f} ns", count(point.events),
         )
         for point in points
