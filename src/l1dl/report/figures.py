@@ -244,7 +244,7 @@ def clocks_figure(points: Sequence[ClockPoint]) -> Figure:
         resources.set_ylim(bottom=0)
         resources.set_ylabel("Thousands")
         resources.set_xlabel("Clock in MHz")
-        resources.margins(x=0.1)
+        resources.set_xlim(0, 1.12 * max(clocks))
         resources.legend()
     return figure
 
