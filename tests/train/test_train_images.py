@@ -64,7 +64,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
 def test_images_are_changed_anew_in_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(runner.JaxRunner, "run_epoch", lambda self, epoch, images, zeros: seen.append(images) or 1.0)
+    monkeypatch.setattr(runner.JaxRunner, "run_epoch", lambda self, epoch, images, *_: seen.append(images) or 1.0)
     train(tmp_path, epochs="2\naugmentation = { reflect = true }")
     assert [image.shape[1:] for image in seen] == [(6, 6, 1)] * 4  # both models, two epochs
     assert not np.array_equal(seen[0], seen[1])
