@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import threading
@@ -11,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from l1dl.artifacts import atomic_directory, digest_json, read_json, write_json, write_text
+from l1dl.artifacts import atomic_directory, digest_json, read_json, write_bytes, write_json, write_text
 from l1dl.card import RtlCard
 from l1dl.cosim.stimuli import random_codes
 from l1dl.errors import InputError
@@ -23,11 +21,11 @@ from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.bench import code_key
 from l1dl.flow.job import Paths
 from l1dl.flow.measure import Say, prove, stage_delay, synthesise_design
+from l1dl.flow.results import read_test_rows
 from l1dl.graph import FixedGraph
-from l1dl.ports import check_rows
 from l1dl.report.clocks import ClockPoint, csv_text
 from l1dl.report.figures import clocks_figure
-from l1dl.report.style import style
+from l1dl.report.style import to_png
 from l1dl.rtl.delays import speed_grade
 from l1dl.rtl.project import RtlDesign, compile_graph, cut
 from l1dl.tools import run_parallel
@@ -100,33 +98,17 @@ def compare_clocks(
     if missing:
         say = progress or (lambda _name, _text: None)
         say("all clocks", "compiling")
-        pipeliner, rows, writing = _Pipeliner(graph, settings, part, paths.cache), _rows(paths, graph), threading.Lock()
+        pipeliner, rows = _Pipeliner(graph, settings, part, paths.cache), _rows(paths, graph)
+        writing = threading.Lock()
 
         def study(period: float) -> None:
-            point = _study(pipeliner, graph, period, rows, paths.cache, part, partial(say, f"{1e3 / period:.4g} MHz"))
+            point = pipeliner.study(period, rows, partial(say, f"{1e3 / period:.4g} MHz"))
             with writing:
                 points[period] = point
                 _write(paths.run / FILE, key, _sorted(points))
 
         run_parallel([partial(study, period) for period in missing], jobs=os.cpu_count() or 1)
     return _sorted(points)
-
-
-def _study(
-    pipeliner: _Pipeliner, graph: FixedGraph, period_ns: float, rows: Codes, cache: Path, part: str, say: Say
-) -> ClockPoint:
-    design, limits = pipeliner.fill(period_ns, say)
-    resources = synthesise_design(design, cache, say, grade=speed_grade(part))
-    report = prove(graph, design, rows, cache, say, remark=f"The clock is {1e3 / period_ns:.4g} MHz.")
-    slowest = resources.slowest
-    assert slowest is not None
-    assert slowest.delay_ns is not None
-    assert resources.lut is not None
-    assert resources.ff is not None
-    return ClockPoint(
-        period_ns, limits, len(design.stages), report.latency_cycles, report.latency_cycles * period_ns,
-        resources.lut, resources.ff, slowest.delay_ns, report.agreement.events,
-    )  # fmt: skip
 
 
 def study_key(graph: FixedGraph, settings: RtlCard, part: str) -> str:
@@ -164,10 +146,7 @@ def _write(path: Path, key: str, points: tuple[ClockPoint, ...]) -> None:
         content = TypeAdapter(tuple[ClockPoint, ...]).dump_python(points, mode="json")
         write_json(temporary / path.name, {"schema": SCHEMA, "key": key, "points": content})
         write_text(temporary / "clocks.csv", csv_text(points))
-        image = io.BytesIO()
-        with style():
-            clocks_figure(points).savefig(image, format="png", dpi=150)
-        (temporary / "clocks.png").write_bytes(image.getvalue())
+        write_bytes(temporary / "clocks.png", to_png(lambda: clocks_figure(points)))
 
 
 def _sorted(points: dict[float, ClockPoint]) -> tuple[ClockPoint, ...]:
@@ -176,24 +155,35 @@ def _sorted(points: dict[float, ClockPoint]) -> tuple[ClockPoint, ...]:
 
 def _rows(paths: Paths, graph: FixedGraph) -> Codes:
     """Return the input codes of test events where the run has some, else random ones."""
-    if paths.cosim_outputs.exists():
-        with np.load(paths.cosim_outputs, allow_pickle=False) as file:
-            rows: Codes | None = file.get("inputs")
-        if rows is not None and len(rows):
-            check_rows(rows, graph.input_ports)
-            return rows[:EVENTS]
-    return random_codes(EVENTS, graph.input_ports, 1)
+    rows = read_test_rows(paths, graph)
+    return random_codes(EVENTS, graph.input_ports, 1) if rows is None else rows[:EVENTS]
 
 
 class _Pipeliner:
     """Fills the stages of one network, one after the other, as far as a clock allows."""
 
     def __init__(self, graph: FixedGraph, settings: RtlCard, part: str, cache: Path) -> None:
-        self._settings, self._grade, self._cache = settings, speed_grade(part), cache
+        self._graph, self._settings, self._grade, self._cache = graph, settings, speed_grade(part), cache
         self._compiled = compile_graph(graph)
         self._compiling = threading.Lock()
 
-    def fill(self, period_ns: float, say: Say) -> tuple[RtlDesign, tuple[float, ...]]:
+    def study(self, period_ns: float, rows: Codes, say: Say) -> ClockPoint:
+        """Return the pipeline for a clock as it was synthesised, and co-simulated with some rows of input codes."""
+        design, limits = self._fill(period_ns, say)
+        resources = synthesise_design(design, self._cache, say, grade=self._grade)
+        remark = f"The clock is {1e3 / period_ns:.4g} MHz."
+        report = prove(self._graph, design, rows, self._cache, say, remark=remark)
+        slowest = resources.slowest
+        assert slowest is not None
+        assert slowest.delay_ns is not None
+        assert resources.lut is not None
+        assert resources.ff is not None
+        return ClockPoint(
+            period_ns, limits, len(design.stages), report.latency_cycles, report.latency_cycles * period_ns,
+            resources.lut, resources.ff, slowest.delay_ns, report.agreement.events,
+        )  # fmt: skip
+
+    def _fill(self, period_ns: float, say: Say) -> tuple[RtlDesign, tuple[float, ...]]:
         """Return the pipeline for a clock, and the limit of each stage in ns.
 
         Raises
@@ -212,7 +202,7 @@ class _Pipeliner:
         """Return the largest limit of the next stage that was found to be fast enough, and its pipeline."""
         stage, limit, best, taken = len(before), _FIRST * period_ns, None, math.inf
         for trial in range(1, _TRIALS + 1):
-            design = self.cut(period_ns, [*before, limit])
+            design = self._cut(period_ns, [*before, limit])
             say(f"synthesis of stage {stage + 1} of about {len(design.stages)}")
             taken = self._delay(design, stage)
             if taken <= period_ns:
@@ -230,7 +220,7 @@ class _Pipeliner:
             raise InputError(msg)
         return best
 
-    def cut(self, period_ns: float, limits: Sequence[float]) -> RtlDesign:
+    def _cut(self, period_ns: float, limits: Sequence[float]) -> RtlDesign:
         """Return the pipeline with these limits."""
         changed = self._settings.model_copy(update={"clock_period_ns": period_ns, "stage_delay_ns": list(limits)})
         with self._compiling:  # the compiler is corrected while it works, for all threads

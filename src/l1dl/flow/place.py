@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from l1dl.artifacts import RunDirectory, digest_path, read_json, write_json
+from l1dl.artifacts import RunDirectory, digest_path
 from l1dl.errors import InputError, did_you_mean
 from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.job import Paths
+from l1dl.flow.results import read_study, write_result
 from l1dl.graph import FixedGraph
 from l1dl.report.placement import SCHEMA, PlacementStudy, correlate, summarise_stage
 from l1dl.rtl.estimate import Estimate
@@ -109,7 +108,7 @@ def _place(
         rank_correlation_reason=reason,
         stages=stages,
     )
-    write_json(paths.run / FILE, TypeAdapter(PlacementStudy).dump_python(study, mode="json"))
+    write_result(paths.run / FILE, study)
     return study
 
 
@@ -166,12 +165,4 @@ def read_placement(paths: Paths, graph: FixedGraph) -> PlacementStudy | None:
     InputError
         The file is damaged.
     """
-    path = paths.run / FILE
-    if not path.exists():
-        return None
-    try:
-        study = TypeAdapter(PlacementStudy).validate_python(read_json(path))
-    except ValidationError as error:
-        msg = f"{path} is damaged ({error.error_count()} fields); remove it, or run `l1dl place` again"
-        raise InputError(msg) from None
-    return study if (study.graph, study.verilog) == (graph.digest, digest_path(paths.rtl / "src")) else None
+    return read_study(paths, FILE, PlacementStudy, graph, "l1dl place")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from l1dl.artifacts import atomic_directory, digest_path, read_json, write_json, write_text
+from l1dl.artifacts import atomic_directory, digest_path, read_json, write_bytes, write_json, write_text
 from l1dl.cosim.instrument import instrument
 from l1dl.cosim.upsets import HOLD_EVENTS, Decide, study_upsets
 from l1dl.cosim.verilate import Simulation
 from l1dl.emulate.engine import Emulator
 from l1dl.errors import InputError
-from l1dl.fixed import Codes
 from l1dl.flow.architectures import graph_of_run
 from l1dl.flow.job import Paths
+from l1dl.flow.results import read_study, read_test_rows
 from l1dl.graph import FixedGraph
-from l1dl.ports import check_rows
 from l1dl.report.figures import upsets_figure
-from l1dl.report.style import style
+from l1dl.report.style import to_png
 from l1dl.report.upsets import SCHEMA, UpsetStudy, csv_text, summarise_place, total_of
 from l1dl.tools import find_tool
 
@@ -57,7 +55,10 @@ def study_run(
     """
     say = progress or (lambda _text, _done, _total: None)
     graph, paths = graph_of_run(run), Paths(run, run / "hls")
-    rows = _test_rows(paths, graph)
+    rows = read_test_rows(paths, graph)
+    if rows is None:
+        msg = f"{run} holds no co-simulated events; run it until the stage cosim"
+        raise InputError(msg)
     design = instrument(paths.verilog(), graph.name)
     say("building the simulation", 0, 0)
     simulation = Simulation(
@@ -102,15 +103,7 @@ def read_upsets(paths: Paths, graph: FixedGraph) -> UpsetStudy | None:
     InputError
         The file is damaged.
     """
-    path = paths.run / FILE
-    if not path.exists():
-        return None
-    try:
-        study = TypeAdapter(UpsetStudy).validate_python(read_json(path))
-    except ValidationError as error:
-        msg = f"{path} is damaged ({error.error_count()} fields); remove it, or run `l1dl seu` again"
-        raise InputError(msg) from None
-    return study if (study.graph, study.verilog) == (graph.digest, digest_path(paths.rtl / "src")) else None
+    return read_study(paths, FILE, UpsetStudy, graph, "l1dl seu")
 
 
 def decision_of(graph: FixedGraph) -> tuple[Decide | None, str | None, str | None]:
@@ -125,30 +118,8 @@ def decision_of(graph: FixedGraph) -> tuple[Decide | None, str | None, str | Non
     return (lambda codes: codes.argmax(axis=1)), "the largest output, of equals the first", None
 
 
-def _test_rows(paths: Paths, graph: FixedGraph) -> Codes:
-    """Return the input codes of the test events that were co-simulated.
-
-    Raises
-    ------
-    InputError
-        There are none.
-    """
-    rows: Codes | None = None
-    if paths.cosim_outputs.exists():
-        with np.load(paths.cosim_outputs, allow_pickle=False) as file:
-            rows = file.get("inputs")
-    if rows is None or not len(rows):
-        msg = f"{paths.run} holds no co-simulated events; run it until the stage cosim"
-        raise InputError(msg)
-    check_rows(rows, graph.input_ports)
-    return rows
-
-
 def _write(study: UpsetStudy, directory: Path) -> None:
     with atomic_directory(directory) as temporary:
         write_json(temporary / "seu.json", TypeAdapter(UpsetStudy).dump_python(study, mode="json"))
         write_text(temporary / "seu.csv", csv_text(study))
-        image = io.BytesIO()
-        with style():
-            upsets_figure(study).savefig(image, format="png", dpi=150)
-        (temporary / "seu.png").write_bytes(image.getvalue())
+        write_bytes(temporary / "seu.png", to_png(lambda: upsets_figure(study)))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#1b2026"
 """Colour of text and axes."""
@@ -36,6 +40,14 @@ def style() -> Iterator[None]:
     }
     with mpl.rc_context(settings):
         yield
+
+
+def to_png(draw: Callable[[], Figure]) -> bytes:
+    """Return what is drawn as a PNG file, in the fonts that it was laid out with."""
+    image = io.BytesIO()
+    with style():
+        draw().savefig(image, format="png", dpi=150)
+    return image.getvalue()
 
 
 def label(name: str) -> str:

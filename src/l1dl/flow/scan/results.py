@@ -200,15 +200,12 @@ class Results:
 
 def write_results(results: Results, directory: Path, *, figure: bool = True) -> None:
     """Write ``results.json``, ``results.csv`` and, where points are complete, ``front.png``."""
-    from l1dl.report.style import style
+    from l1dl.report.style import to_png
 
     write_json(directory / "results.json", results.to_json())
     write_text(directory / "results.csv", results.to_csv())
     if figure and results.complete:
-        image = io.BytesIO()
-        with style():
-            front_figure(results).savefig(image, format="png", dpi=150)
-        write_bytes(directory / "front.png", image.getvalue())
+        write_bytes(directory / "front.png", to_png(lambda: front_figure(results)))
 
 
 def front_figure(results: Results) -> Figure:
